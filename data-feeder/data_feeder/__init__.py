@@ -1,0 +1,1 @@
+"""WebSocket frames to candles, quotes and features."""

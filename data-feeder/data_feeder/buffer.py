@@ -1,0 +1,123 @@
+"""Final candles between the socket and the database: bounded, and never lost in silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final, NamedTuple
+
+from data_feeder.sequence import Hole
+from marketdata import metrics
+from marketdata.models import Candle
+from marketdata.store.books import BookMinute
+
+CAPACITY: Final = 50_000
+"""Candles held while the database is away: half an hour of 1,500 symbols."""
+PRESS_BACK_SECONDS: Final = 20.0
+"""How long a full buffer leaves the socket unread: longer, and the server's pings go unanswered."""
+
+
+class Item(NamedTuple):
+    """A final candle on its way. ``known_at`` is exchange time (ms), ``received`` local seconds."""
+
+    candle: Candle
+    known_at: int
+    received: float
+    is_head: bool
+
+
+class Buffer:
+    """What the writer has to do. Candles stay here until they are committed."""
+
+    def __init__(self, capacity: int = CAPACITY, press_back: float = PRESS_BACK_SECONDS) -> None:
+        self._capacity = capacity
+        self._press_back = press_back
+        self._candles: deque[Item] = deque()
+        self.books: list[BookMinute] = []
+        self.holes: list[Hole] = []
+        self.shed = False
+        self._given_up = False
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    def __len__(self) -> int:
+        """The number of candles waiting."""
+        return len(self._candles)
+
+    async def put(self, item: Item) -> None:
+        """Add a candle. A full buffer waits for room at most ``press_back`` seconds, then gives its
+        oldest candle up: ``shed`` tells the writer to look for what is missing.
+        """
+        if len(self._candles) >= self._capacity and not self._given_up:
+            self._room.clear()
+            try:
+                await asyncio.wait_for(self._room.wait(), self._press_back)
+            except TimeoutError:
+                # From here on the socket is read at full speed until the database makes room.
+                self._given_up = True
+        while len(self._candles) >= self._capacity:
+            self._candles.popleft()
+            metrics.CANDLES_SHED.inc()
+            self.shed = True
+        self._candles.append(item)
+        self._work.set()
+        self._drained.clear()
+        metrics.WRITE_BUFFER.set(len(self._candles))
+
+    def add_books(self, rows: list[BookMinute]) -> None:
+        """Add finished minutes of the book; the oldest fall out beyond the capacity."""
+        if rows:
+            self.books.extend(rows)
+            del self.books[: -self._capacity]
+            self._work.set()
+
+    def add_hole(self, hole: Hole) -> None:
+        """Add a hole for the ledger; beyond the capacity an audit finds the rest."""
+        if len(self.holes) < self._capacity:
+            self.holes.append(hole)
+        else:
+            self.shed = True
+        self._work.set()
+
+    async def wait(self) -> None:
+        """Return when there is something to do."""
+        await self._work.wait()
+
+    async def drained(self) -> None:
+        """Return when every candle is committed."""
+        await self._drained.wait()
+
+    def peek(self, most: int) -> list[Item]:
+        """Return the oldest candles, at most ``most``; they stay until ``drop``."""
+        return [self._candles[i] for i in range(min(most, len(self._candles)))]
+
+    def drop(self, batch: list[Item]) -> None:
+        """Remove a committed batch, but for what was given up meanwhile."""
+        committed = {id(item) for item in batch}
+        while self._candles and id(self._candles[0]) in committed:
+            self._candles.popleft()
+        self._given_up = False
+        self._settle()
+        self._room.set()
+
+    def _settle(self) -> None:
+        metrics.WRITE_BUFFER.set(len(self._candles))
+        if not self._candles:
+            self._drained.set()
+        if not self._candles and not self.books and not self.holes:
+            self._work.clear()
+
+    def take_books(self) -> list[BookMinute]:
+        """Return the book rows waiting and forget them."""
+        rows, self.books = self.books, []
+        self._settle()
+        return rows
+
+    def take_holes(self) -> list[Hole]:
+        """Return the holes waiting and forget them."""
+        holes, self.holes = self.holes, []
+        self._settle()
+        return holes

@@ -1,0 +1,184 @@
+"""Feature rows as candles are committed, and stale ones computed again. One task, so neither can
+overtake the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Any, Final
+
+import asyncpg
+import numpy as np
+
+from data_feeder.buffer import Item
+from marketdata import metrics
+from marketdata.backoff import delays
+from marketdata.clock import Clock, MarketClock
+from marketdata.database import TRANSIENT, connect
+from marketdata.features.columns import Columns
+from marketdata.features.engine import Result, compute
+from marketdata.features.registry import MAX_WINDOW
+from marketdata.log import get_logger
+from marketdata.models import MINUTE_MS, Candle
+from marketdata.settings import DatabaseSettings
+from marketdata.store import features as store
+from marketdata.store.books import BookMinute
+
+log = get_logger(__name__)
+
+STALE_POLL_SECONDS: Final = 1.0
+CHUNK_MS: Final = 1440 * MINUTE_MS
+PENDING_MOST: Final = 20_000
+"""Candles kept for the live path; beyond that their rows are left to ``mark_unfinished``."""
+
+
+class FeatureTask:
+    """Keeps ``feature_values`` equal to what the stored candles say."""
+
+    def __init__(self, settings: DatabaseSettings, market: MarketClock, clock: Clock) -> None:
+        self.rows_written = 0
+        self.newest_row: int | None = None
+        self._settings = settings
+        self._market = market
+        self._clock = clock
+        self._pending: dict[str, list[Candle]] = defaultdict(list)
+        self._pending_count = 0
+        self._since = 0.0
+        self._books: dict[tuple[str, int], BookMinute] = {}
+        self._windows: dict[str, Columns] = {}
+        self._overflowed = False
+        self._work = asyncio.Event()
+
+    def offer(self, batch: list[Item], books: list[BookMinute]) -> None:
+        """Take note of committed candles and book minutes; never waits."""
+        for row in books:
+            self._books[row.symbol, row.time] = row
+        head = [item for item in batch if item.is_head]
+        if not head:
+            return
+        if self._pending_count + len(head) > PENDING_MOST:
+            self._overflowed = True
+            self._pending.clear()
+            self._windows.clear()
+            self._books.clear()
+            self._pending_count = 0
+        if not self._pending_count:
+            self._since = self._clock.monotonic()
+        for item in head:
+            self._pending[item.candle.symbol].append(item.candle)
+        self._pending_count += len(head)
+        self._work.set()
+
+    async def run(self) -> None:
+        """Compute until cancelled. What a failure interrupts is marked unfinished and computed again."""
+        waits = delays(0.2, 10.0)
+        while True:
+            try:
+                connection = await connect(self._settings, "data-feeder-features")
+                try:
+                    await store.mark_unfinished(connection)
+                    waits = delays(0.2, 10.0)
+                    await self._serve(connection)
+                finally:
+                    connection.terminate()
+            except TRANSIENT as error:
+                log.warning("features_waiting", reason=repr(error))
+            except Exception:
+                metrics.TASK_FAILURES.labels("features").inc()
+                log.exception("features_failed")
+            self._windows.clear()
+            await self._clock.sleep(next(waits))
+
+    async def _serve(self, connection: asyncpg.Connection[Any]) -> None:
+        stale_at = self._clock.monotonic()
+        while True:
+            if self._overflowed:
+                self._overflowed = False
+                await store.mark_unfinished(connection)
+            if self._pending_count:
+                await self._live(connection)
+            now = self._clock.monotonic()
+            if now >= stale_at and not await self._refresh(connection):
+                stale_at = now + STALE_POLL_SECONDS
+            if not self._pending_count:
+                self._work.clear()
+                try:
+                    await asyncio.wait_for(self._work.wait(), max(0.0, stale_at - self._clock.monotonic()))
+                except TimeoutError:
+                    continue
+
+    async def _live(self, connection: asyncpg.Connection[Any]) -> None:
+        pending, self._pending = self._pending, defaultdict(list)
+        books, self._books = self._books, {}
+        since, self._pending_count = self._since, 0
+        windows: dict[str, tuple[Columns, int]] = {}
+        for symbol, candles in pending.items():
+            candles.sort()
+            first, end = candles[0].time, candles[-1].time + MINUTE_MS
+            window = self._windows.get(symbol)
+            if (
+                window is None
+                or len(window) == 0
+                or window.time[-1] + MINUTE_MS > first
+                or end - first > CHUNK_MS
+            ):
+                window = await store.load_window(connection, symbol, first - MAX_WINDOW * MINUTE_MS, first)
+            start = int(window.time[-1]) + MINUTE_MS
+            later = Columns.from_rows(
+                start,
+                end,
+                [candle[1:] for candle in candles],
+                (),
+                [(b.time, b.spread_bps, b.imbalance) for c in candles if (b := books.get((symbol, c.time)))],
+                float(window.close[-1]),
+            )
+            windows[symbol] = window.followed_by(later, keep=MAX_WINDOW + len(later)), len(later)
+        # Off the event loop: a minute of many symbols must not keep the sockets waiting.
+        results = await asyncio.to_thread(_compute, windows)
+        await store.insert(connection, results, known_at=self._market.now_ms)
+        for symbol, (window, _) in windows.items():
+            self._windows[symbol] = window.part(max(0, len(window) - MAX_WINDOW), len(window))
+        self._count("live", results)
+        metrics.FEATURE_SECONDS.observe(self._clock.monotonic() - since)
+
+    async def _refresh(self, connection: asyncpg.Connection[Any]) -> bool:
+        """Compute one symbol's stale rows again; return False when there are none.
+
+        Live candles go first: after a chunk that finds some waiting, the rest is left for later.
+        """
+        stale = await store.take_stale(connection)
+        if stale is None:
+            return False
+        self._windows.pop(stale.symbol, None)
+        rows = 0
+        chunks = [
+            (max(start, end - (n + 1) * CHUNK_MS), end - n * CHUNK_MS)
+            for start, end in reversed(stale.ranges)
+            for n in range(-(-(end - start) // CHUNK_MS))
+        ]
+        for start, end in chunks:
+            window = await store.load_window(
+                connection, stale.symbol, start - (MAX_WINDOW + 1) * MINUTE_MS, end - MINUTE_MS
+            )
+            result = await asyncio.to_thread(compute, window, (end - start) // MINUTE_MS)
+            rows += await store.replace(connection, stale.symbol, result, known_at=self._market.now_ms)
+            self._count("again", [(stale.symbol, result)])
+            if self._pending_count:
+                await self._live(connection)
+                self._windows.pop(stale.symbol, None)
+        await store.settle_stale(connection, stale.ids)
+        if rows:
+            log.info("features_recomputed", symbol=stale.symbol, rows=rows)
+        return True
+
+    def _count(self, path: str, results: list[tuple[str, Result]]) -> None:
+        for _, result in results:
+            rows = int(np.count_nonzero(result.emit))
+            self.rows_written += rows
+            metrics.FEATURE_ROWS.labels(path).inc(rows)
+            if rows:
+                self.newest_row = max(self.newest_row or 0, int(result.time[result.emit][-1]))
+
+
+def _compute(windows: dict[str, tuple[Columns, int]]) -> list[tuple[str, Result]]:
+    return [(symbol, compute(window, last)) for symbol, (window, last) in windows.items()]

@@ -1,0 +1,151 @@
+"""The feeder put together: what runs beside what, what it says of itself, how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from data_feeder import connections, startup
+from data_feeder.announce import Announcer
+from data_feeder.buffer import Buffer
+from data_feeder.features import FeatureTask
+from data_feeder.ingest import Ingest
+from data_feeder.status import Status, judge
+from data_feeder.stream import Stream
+from data_feeder.watchdog import Watchdog
+from data_feeder.writer import Writer
+from marketdata import database, http, metrics
+from marketdata.clock import MarketClock, SystemClock
+from marketdata.log import get_logger
+from marketdata.migrate.apply import LACKING
+from marketdata.minutes import isoformat
+from marketdata.settings import Settings
+from marketdata.store import symbols as symbols_store
+
+log = get_logger(__name__)
+
+DRAIN_SECONDS: Final = 5.0
+"""How long a stop waits for the candles in hand; what stays behind becomes a gap at the next start."""
+
+
+class Feeder:
+    """The running service. ``run`` returns when it is told to stop, and raises what it cannot survive."""
+
+    def __init__(self, settings: Settings, backfill_token: str = "") -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._market = MarketClock()
+        self._status = Status()
+        self._buffer = Buffer()
+        self._announcer = Announcer(settings.gap_handler_url, backfill_token)
+        self._features = FeatureTask(settings.database, self._market, self._clock)
+        self._writer: Writer | None = None
+        self._watchdog: Watchdog | None = None
+        self._streams: list[Stream] = []
+        self._running: list[asyncio.Task[None]] = []
+        self._started = time.monotonic()
+
+    async def health(self, _: Request) -> Response:
+        """Answer ``GET /health``."""
+        writer, watchdog = self._writer, self._watchdog
+        connected = sum(stream.connected for stream in self._streams)
+        metrics.WEBSOCKET_CONNECTED.set(connected)
+        database_connected = self._status.ready if writer is None else writer.connected
+        verdict = judge(
+            database_connected=database_connected,
+            websocket_connected=bool(self._streams) and connected == len(self._streams),
+            silent=watchdog.silent if watchdog else [],
+            exchange_problem=self._status.exchange_problem,
+            buffered=len(self._buffer),
+        )
+        last = writer.last_candle_time if writer else None
+        row = self._features.newest_row
+        body = {
+            "status": verdict.status,
+            "reasons": verdict.reasons,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "candles_processed": writer.candles_processed if writer else 0,
+            "feature_rows_written": self._features.rows_written,
+            "database_connected": database_connected,
+            "websocket_connected": connected > 0,
+            "last_candle_time": isoformat(last) if last else None,
+            "last_feature_time": isoformat(row) if row else None,
+            "market_time": isoformat(self._market.now_ms) if self._market.now_ms else None,
+            "candles_buffered": len(self._buffer),
+            "symbols": len(self._settings.symbols),
+            "memory_mb": http.memory_mb(),
+            "database_server": self._status.server_kind,
+            "database_lacks": LACKING.get(self._status.server_kind, "") or None,
+        }
+        return http.json_response(body, verdict.http_status)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve, prepare, stream."""
+        listener = http.bind(self._settings.bind_address, self._settings.feeder_port, "FEEDER_PORT")
+        app = Starlette(routes=[Route("/health", self.health), Route("/metrics", http.metrics)])
+        server = http.server(app)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(server.serve(sockets=[listener]), name="http"),
+                group.create_task(self._work(group), name="work"),
+            ]
+            await stop.wait()
+            log.info("stopping", buffered=len(self._buffer))
+            await self._drain()
+            server.should_exit = True
+            for task in [*tasks[1:], *self._running]:
+                task.cancel()
+
+    async def _drain(self) -> None:
+        """Stop reading and let the writer finish what it holds, for a moment."""
+        for task in self._running:
+            if task.get_name().startswith("stream"):
+                task.cancel()
+        if self._writer is not None and self._writer.connected:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._buffer.drained(), DRAIN_SECONDS)
+
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        settings, clock = self._settings, self._clock
+        await database.wait_for_database(settings.database)
+        connection = await database.connect(settings.database, "data-feeder-start")
+        try:
+            self._status.server_kind = await symbols_store.check_schema(connection)
+            self._status.ready = True
+            if LACKING[self._status.server_kind]:
+                log.warning("server_lacks", message=LACKING[self._status.server_kind])
+            start = await startup.prepare(connection, settings, self._status, clock)
+        finally:
+            await connection.close()
+        ingest = Ingest(start.symbols, start.head, self._buffer, self._market, clock)
+        self._streams = [
+            Stream(settings.stream_urls, part, ingest, clock) for part in connections.plan(start.symbols)
+        ]
+        self._watchdog = Watchdog(
+            ingest, self._streams, self._buffer, self._market, clock, settings.gap_detection_threshold
+        )
+        self._writer = Writer(
+            settings.database,
+            self._buffer,
+            self._market,
+            clock,
+            symbols=start.symbols,
+            head=start.head,
+            batch_max_rows=settings.batch_max_rows,
+            on_commit=self._features.offer,
+            on_gaps=self._announcer.announce,
+        )
+        self._running = [
+            group.create_task(self._writer.run(), name="writer"),
+            group.create_task(self._features.run(), name="features"),
+            group.create_task(self._announcer.run(), name="announcer"),
+            group.create_task(self._watchdog.run(), name="watchdog"),
+            *(group.create_task(stream.run(), name=f"stream-{n}") for n, stream in enumerate(self._streams)),
+        ]

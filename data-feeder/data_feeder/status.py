@@ -1,0 +1,48 @@
+"""What the feeder says of itself: facts collected here, judged in one pure function."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Status:
+    """Facts that only their owners know; everything else is read from the parts."""
+
+    def __init__(self) -> None:
+        self.exchange_problem: str | None = "not asked yet"
+        self.server_kind = "unknown"
+        self.ready = False
+
+
+class Verdict(NamedTuple):
+    """``unhealthy`` means this process or its database cannot work; the exchange only degrades."""
+
+    status: str
+    reasons: list[str]
+
+    @property
+    def http_status(self) -> int:
+        """503 when unhealthy, else 200: an exchange that is down must not stop what depends on us."""
+        return 503 if self.status == "unhealthy" else 200
+
+
+def judge(
+    *,
+    database_connected: bool,
+    websocket_connected: bool,
+    silent: list[str],
+    exchange_problem: str | None,
+    buffered: int,
+) -> Verdict:
+    """Return the state of the service and, in plain words, why it is not better."""
+    reasons = []
+    if exchange_problem is not None:
+        reasons.append(f"exchange: {exchange_problem}")
+    if not websocket_connected:
+        reasons.append("no stream connection is delivering")
+    if silent:
+        reasons.append(f"silent streams: {', '.join(silent[:10])}{' …' if len(silent) > 10 else ''}")
+    if not database_connected:
+        reasons.insert(0, f"the database is not connected; {buffered} candles are kept in memory")
+        return Verdict("unhealthy", reasons)
+    return Verdict("degraded" if reasons else "healthy", reasons)

@@ -1,0 +1,196 @@
+"""The one writer of live candles: a batch as soon as the connection is free, nothing dropped on failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import asyncpg
+
+from data_feeder.buffer import Buffer, Item
+from marketdata import metrics
+from marketdata.backoff import delays
+from marketdata.clock import Clock, MarketClock
+from marketdata.database import TRANSIENT, connect
+from marketdata.log import get_logger
+from marketdata.minutes import isoformat
+from marketdata.models import MINUTE_MS, Source
+from marketdata.settings import DatabaseSettings
+from marketdata.store import books, candles, ledger
+from marketdata.store.books import BookMinute
+from marketdata.store.ledger import Gap
+
+log = get_logger(__name__)
+
+AUDIT_SECONDS: Final = 3600.0
+
+OnCommit = Callable[[list[Item], list[BookMinute]], None]
+OnGaps = Callable[[list[Gap]], None]
+
+
+class Writer:
+    """Commits what the buffer holds, in order: candles, book minutes, holes, and audits when due.
+
+    ``on_commit`` is called after each commit with the candles and book minutes written, ``on_gaps``
+    with every gap newly opened in the ledger.
+    """
+
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        buffer: Buffer,
+        market: MarketClock,
+        clock: Clock,
+        *,
+        symbols: Iterable[str],
+        head: int,
+        batch_max_rows: int,
+        on_commit: OnCommit,
+        on_gaps: OnGaps,
+    ) -> None:
+        self.connected = False
+        self.candles_processed = 0
+        self.last_candle_time: int | None = None
+        self._settings = settings
+        self._buffer = buffer
+        self._market = market
+        self._clock = clock
+        self._committed = dict.fromkeys(symbols, head)
+        self._most = self._limit = batch_max_rows
+        self._on_commit = on_commit
+        self._on_gaps = on_gaps
+        self._books: list[BookMinute] = []
+        self._unsaid = 0
+        self._said_at = -1.0
+
+    async def run(self) -> None:
+        """Write until cancelled; a database that fails is waited for, with everything kept."""
+        waits = delays(0.2, 10.0)
+        while True:
+            try:
+                connection = await connect(self._settings, "data-feeder-writer")
+                try:
+                    self.connected = True
+                    log.info("database_connected", buffered=len(self._buffer))
+                    waits = delays(0.2, 10.0)
+                    await self._serve(connection)
+                finally:
+                    connection.terminate()
+            except TRANSIENT as error:
+                metrics.WRITE_FAILURES.labels(Source.STREAM.value).inc()
+                if self.connected:
+                    log.warning("database_lost", reason=repr(error), buffered=len(self._buffer))
+                self.connected = False
+            except asyncpg.PostgresError as error:
+                # The database's own defect or ours: neither may cost a candle or end the task.
+                metrics.TASK_FAILURES.labels("writer").inc()
+                log.exception("write_failed", reason=repr(error), buffered=len(self._buffer))
+            await self._clock.sleep(next(waits))
+
+    async def _serve(self, connection: asyncpg.Connection[Any]) -> None:
+        audit_at = self._clock.monotonic()
+        while True:
+            await self._record_holes(connection)
+            if not len(self._buffer) and (self._buffer.shed or self._clock.monotonic() >= audit_at):
+                await self._audit(connection)
+                audit_at = self._clock.monotonic() + AUDIT_SECONDS
+            try:
+                await asyncio.wait_for(
+                    self._buffer.wait(), max(0.0, audit_at - self._clock.monotonic()) + 0.1
+                )
+            except TimeoutError:
+                continue
+            batch = self._buffer.peek(self._limit)
+            # Taken before the candles are written: a candle's features need its minute of the book.
+            self._books += self._buffer.take_books()
+            committed = await self._write(connection, batch) if batch else []
+            books_committed = await self._write_books(connection)
+            if committed or books_committed:
+                self._on_commit(committed, books_committed)
+
+    async def _write(self, connection: asyncpg.Connection[Any], batch: list[Item]) -> list[Item]:
+        """Commit a batch and return it; empty when a row in it was refused."""
+        try:
+            for is_head in (True, False):
+                rows = [candles.Row(i.candle, i.known_at) for i in batch if i.is_head is is_head]
+                if rows:
+                    written = await candles.write(connection, rows, source=Source.STREAM, head=is_head)
+                    self.candles_processed += len(rows) - written.invalid
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            await self._isolate(connection, batch, error)
+            return []
+        self._limit = self._most
+        self._buffer.drop(batch)
+        now = self._clock.monotonic()
+        for item in batch:
+            metrics.FRAME_TO_COMMIT_SECONDS.observe(now - item.received)
+            symbol, time = item.candle.symbol, item.candle.time
+            if time > self._committed.get(symbol, 0):
+                self._committed[symbol] = time
+                metrics.LAST_CANDLE_TIME.labels(symbol).set(time / 1000)
+        newest = max(item.candle.time for item in batch)
+        self.last_candle_time = max(newest, self.last_candle_time or 0)
+        self._say(len(batch), now - batch[0].received)
+        return batch
+
+    def _say(self, rows: int, seconds: float) -> None:
+        """Log what was written, at most a line a second however fast the batches follow."""
+        self._unsaid += rows
+        now = self._clock.monotonic()
+        if now - self._said_at >= 1.0:
+            log.info(
+                "candles_written",
+                rows=self._unsaid,
+                newest=isoformat(self.last_candle_time or 0),
+                frame_to_commit_ms=round(seconds * 1000, 2),
+            )
+            self._unsaid, self._said_at = 0, now
+
+    async def _isolate(
+        self, connection: asyncpg.Connection[Any], batch: list[Item], error: asyncpg.PostgresError
+    ) -> None:
+        """Halve a refused batch until the row at fault stands alone, and keep that one in the ledger."""
+        if len(batch) > 1:
+            self._limit = len(batch) // 2
+            return
+        log.error("candle_refused", candle=batch[0].candle, reason=str(error))
+        await ledger.record_invalid(connection, batch[0].candle, Source.STREAM, str(error))
+        self._buffer.drop(batch)
+
+    async def _write_books(self, connection: asyncpg.Connection[Any]) -> list[BookMinute]:
+        """Commit the book minutes taken from the buffer and return them."""
+        if self._books:
+            await books.write(connection, self._books, known_at=self._market.now_ms)
+        committed, self._books = self._books, []
+        return committed
+
+    async def _record_holes(self, connection: asyncpg.Connection[Any]) -> None:
+        holes = self._buffer.take_holes()
+        while holes:
+            hole = holes[0]
+            try:
+                gaps = await ledger.record_missing(connection, hole.symbol, hole.start, hole.end, hole.cause)
+            except BaseException:
+                for kept in holes:
+                    self._buffer.add_hole(kept)
+                raise
+            holes.pop(0)
+            self._on_gaps(gaps)
+
+    async def _audit(self, connection: asyncpg.Connection[Any]) -> None:
+        """Look for expected minutes nobody accounts for, up to what this process has committed."""
+        self._buffer.shed = False
+        found = 0
+        for symbol, head in self._committed.items():
+            span = await connection.fetchrow(
+                "SELECT lower(span) AS first, upper(span) AS last FROM expected_range($1) AS span", symbol
+            )
+            if span is None or span["first"] is None:
+                continue
+            end = min(span["last"], head + MINUTE_MS)
+            if span["first"] < end:
+                gaps = await ledger.record_missing(connection, symbol, span["first"], end, "audit")
+                found += len(gaps)
+                self._on_gaps(gaps)
+        log.info("audit_done", symbols=len(self._committed), gaps=found)

@@ -1,0 +1,182 @@
+"""REST bodies to models, and refusals to errors (spot, rest-api.md and errors.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from marketdata.binance.messages import milliseconds
+from marketdata.errors import (
+    DecodeError,
+    ExchangeError,
+    RateLimitedError,
+    RejectedError,
+    RestrictedError,
+    UnavailableError,
+)
+from marketdata.models import MINUTE_MS, Candle
+
+KLINES_PATH: Final = "/api/v3/klines"
+TIME_PATH: Final = "/api/v3/time"
+EXCHANGE_INFO_PATH: Final = "/api/v3/exchangeInfo"
+KLINES_LIMIT: Final = 1000
+"""Most rows of one klines answer; a larger limit is clamped without a word."""
+KLINES_WEIGHT: Final = 2
+EXCHANGE_INFO_WEIGHT: Final = 20
+DEFAULT_WEIGHT_LIMIT: Final = 6000
+"""Request weight a minute and address, until exchangeInfo says otherwise."""
+
+RESTRICTED_HELP: Final = (
+    "the exchange does not serve this location (HTTP 451). Public data is usually still served by the"
+    " market-data hosts: set BINANCE_API_URL=https://data-api.binance.vision and"
+    " BINANCE_STREAM_URL=wss://data-stream.binance.vision"
+)
+
+# Bans without Retry-After: two minutes is the shortest (rest-api.md, "IP limits").
+_BAN_SECONDS: Final = 120.0
+_LIMIT_SECONDS: Final = 60.0
+_WAF_SECONDS: Final = 300.0
+_RETRIABLE_CODES: Final = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
+
+
+class RestCandle(NamedTuple):
+    """A klines row. It is final only once ``close_time`` (ms) lies before the exchange's own clock."""
+
+    candle: Candle
+    close_time: int
+
+
+class Instrument(NamedTuple):
+    """A symbol as exchangeInfo lists it."""
+
+    symbol: str
+    status: str
+
+
+class ExchangeInfo(NamedTuple):
+    """What a start needs of exchangeInfo: time in ms, instruments by symbol, weight a minute."""
+
+    server_time: int
+    instruments: dict[str, Instrument]
+    weight_limit: int
+
+
+def _load(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise DecodeError(f"not JSON ({error})", raw) from None
+
+
+def decode_klines(raw: bytes, symbol: str) -> list[RestCandle]:
+    """Return the rows of a klines answer in the exchange's order (ascending).
+
+    Raises ``DecodeError`` when it is not one.
+    """
+    rows = _load(raw)
+    try:
+        return [
+            RestCandle(
+                Candle(
+                    symbol,
+                    milliseconds(r[0]),
+                    float(r[1]),
+                    float(r[2]),
+                    float(r[3]),
+                    float(r[4]),
+                    float(r[5]),
+                    float(r[7]),
+                    int(r[8]),
+                    float(r[9]),
+                    float(r[10]),
+                ),
+                milliseconds(r[6]),
+            )
+            for r in rows
+        ]
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise DecodeError(f"not a klines answer ({error!r})", raw) from None
+
+
+def decode_time(raw: bytes) -> int:
+    """Return the server's time in Unix milliseconds. Raises ``DecodeError``."""
+    try:
+        return milliseconds(int(_load(raw)["serverTime"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DecodeError(f"not a time answer ({error!r})", raw) from None
+
+
+def decode_exchange_info(raw: bytes) -> ExchangeInfo:
+    """Return the listed instruments. Raises ``DecodeError``."""
+    body = _load(raw)
+    try:
+        limits = [
+            int(limit["limit"])
+            for limit in body["rateLimits"]
+            if limit["rateLimitType"] == "REQUEST_WEIGHT"
+            and limit["interval"] == "MINUTE"
+            and limit["intervalNum"] == 1
+        ]
+        return ExchangeInfo(
+            milliseconds(int(body["serverTime"])),
+            {s["symbol"]: Instrument(s["symbol"], s["status"]) for s in body["symbols"]},
+            min(limits, default=DEFAULT_WEIGHT_LIMIT),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DecodeError(f"not an exchangeInfo answer ({error!r})", raw) from None
+
+
+def used_weight(headers: Mapping[str, str]) -> int | None:
+    """Return this minute's used request weight as the answer's headers say, None where they don't."""
+    text = headers.get("x-mbx-used-weight-1m", "")
+    return int(text) if text.isdigit() else None
+
+
+def _retry_after(headers: Mapping[str, str], message: str, default: float, now_ms: int) -> float:
+    text = headers.get("retry-after", "")
+    if re.fullmatch(r"[0-9]{1,7}", text):
+        return float(text)
+    banned = re.search(r"banned until ([0-9]{13})", message)
+    if banned and now_ms:
+        return max((int(banned[1]) - now_ms) / 1000, 1.0)
+    return default
+
+
+def refusal(status: int, headers: Mapping[str, str], raw: bytes, *, now_ms: int = 0) -> ExchangeError | None:
+    """Return the error an answer stands for, None for 200.
+
+    ``headers`` have lower-case names. ``now_ms`` is the exchange's time, for bans that name their
+    end and send no ``Retry-After``.
+    """
+    if status == 200:
+        return None
+    code, message = None, raw[:200].decode("utf-8", "replace")
+    try:
+        body = orjson.loads(raw)
+        if isinstance(body, dict) and isinstance(body.get("code"), int):
+            code, message = body["code"], str(body.get("msg", ""))
+    except orjson.JSONDecodeError:
+        message = f"not JSON: {message!r}"
+    text = f"HTTP {status}{f' ({code})' if code is not None else ''}: {message}"
+    if status in (429, 418) or code == -1003:
+        default = _BAN_SECONDS if status == 418 else _LIMIT_SECONDS
+        return RateLimitedError(
+            text, status=status, code=code, retry_after=_retry_after(headers, message, default, now_ms)
+        )
+    if status == 403:
+        return RateLimitedError(
+            text, status=status, code=code, retry_after=_retry_after(headers, message, _WAF_SECONDS, now_ms)
+        )
+    if status == 451:
+        return RestrictedError(RESTRICTED_HELP, status=status, code=code)
+    if status >= 500 or code in _RETRIABLE_CODES:
+        return UnavailableError(text, status=status, code=code)
+    return RejectedError(text, status=status, code=code)
+
+
+def page_end(start_ms: int, end_ms: int) -> int:
+    """Return the exclusive end of the page that starts at ``start_ms`` and must not pass ``end_ms``."""
+    return min(end_ms, start_ms + KLINES_LIMIT * MINUTE_MS)

@@ -1,0 +1,127 @@
+"""Connections to PostgreSQL: waiting for it, the pool, and times as Unix milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any, Final
+
+import asyncpg
+
+from marketdata.clock import Clock, SystemClock
+from marketdata.errors import ConfigurationError, DatabaseUnavailableError
+from marketdata.log import get_logger
+from marketdata.settings import DatabaseSettings
+
+log = get_logger(__name__)
+
+# PostgreSQL counts microseconds from 2000-01-01.
+_POSTGRES_EPOCH_MS: Final = 946_684_800_000
+
+# What an operator must mend; waiting does not help.
+_REFUSED: Final = (
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
+TRANSIENT: Final = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.QueryCanceledError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InterfaceError,
+)
+"""Failures of the database that pass: whoever meets one keeps its work and tries again."""
+
+
+async def _set_codecs(connection: asyncpg.Connection[Any]) -> None:
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        encoder=lambda ms: ((ms - _POSTGRES_EPOCH_MS) * 1000,),
+        decoder=lambda parts: parts[0] // 1000 + _POSTGRES_EPOCH_MS,
+        format="tuple",
+    )
+
+
+def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+    """Return asyncpg's arguments for these settings."""
+    tls: Any = settings.sslmode
+    if settings.sslmode == "require":
+        # libpq's "require" encrypts without checking the certificate.
+        tls = ssl.create_default_context()
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "user": settings.user,
+        "password": settings.password or None,
+        "database": settings.name,
+        "ssl": None if settings.host.startswith("/") else tls,
+        "timeout": 10,
+        "server_settings": {"timezone": "UTC"},
+    }
+
+
+async def connect(settings: DatabaseSettings, application: str) -> asyncpg.Connection[Any]:
+    """Open one connection whose ``timestamptz`` values are Unix milliseconds (``int``)."""
+    arguments = connect_arguments(settings)
+    arguments["server_settings"] = {**arguments["server_settings"], "application_name": application}
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(**arguments)
+    await _set_codecs(connection)
+    return connection
+
+
+async def create_pool(settings: DatabaseSettings, application: str, size: int) -> asyncpg.Pool[Any]:
+    """Open a pool of up to ``size`` connections like ``connect``'s. It connects on first use."""
+    arguments = connect_arguments(settings)
+    arguments["server_settings"] = {**arguments["server_settings"], "application_name": application}
+    return await asyncpg.create_pool(
+        **arguments, min_size=0, max_size=size, init=_set_codecs, command_timeout=60
+    )
+
+
+async def wait_for_database(
+    settings: DatabaseSettings, *, seconds: float = 60, clock: Clock | None = None
+) -> None:
+    """Return once the database answers.
+
+    Raises ``ConfigurationError`` at once when it refuses the role, the password or the database's
+    name, and ``DatabaseUnavailableError`` when it has not answered after ``seconds``.
+    """
+    clock = clock or SystemClock()
+    deadline = clock.monotonic() + seconds
+    waited = False
+    while True:
+        try:
+            connection = await connect(settings, "marketdata-wait")
+        except _REFUSED as error:
+            raise ConfigurationError(
+                [
+                    f"the database at {settings.host}:{settings.port} refuses {settings.user}: {error}"
+                    " (check DB_USER, DB_PASSWORD and DB_NAME)"
+                ]
+            ) from None
+        except TRANSIENT as error:
+            if clock.monotonic() >= deadline:
+                raise DatabaseUnavailableError(
+                    f"no database at {settings.host}:{settings.port} after {seconds:.0f} s: {error}"
+                ) from None
+            if not waited:
+                log.info("database_waiting", host=settings.host, port=settings.port, reason=str(error))
+                waited = True
+            await clock.sleep(0.5)
+        else:
+            await connection.close()
+            return

@@ -1,0 +1,78 @@
+"""The errors of the suite, by who must act.
+
+MarketDataError
+├── ConfigurationError      the operator: a setting is unknown, malformed or contradicts another
+│   ├── UnknownSymbolError  the operator: the exchange does not list this symbol
+│   └── SchemaError         the operator: the database's schema is not the one this code expects
+├── DecodeError             the exchange or a proxy: bytes that are not what the protocol says
+├── ExchangeError           the exchange answered, and not with data
+│   ├── RateLimitedError    wait: 429, 418 or the WAF's 403, with the seconds to wait
+│   ├── RestrictedError     the operator: 451, this location is not served
+│   ├── RejectedError       us: a request that will never succeed (other 4xx)
+│   └── UnavailableError    wait: 5xx, a timeout, a broken connection
+└── DatabaseUnavailableError  wait: the database cannot be reached or refuses work
+"""
+
+from __future__ import annotations
+
+
+class MarketDataError(Exception):
+    """Root of every error this suite raises on purpose."""
+
+
+class ConfigurationError(MarketDataError):
+    """The configuration cannot be used. ``problems`` names every one of them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class UnknownSymbolError(ConfigurationError):
+    """``SYMBOLS`` names instruments the exchange does not list."""
+
+
+class SchemaError(ConfigurationError):
+    """The database's schema is missing, older or newer than this code, or was edited."""
+
+
+class DecodeError(MarketDataError):
+    """Bytes that are not what the protocol says. The message holds the first 200 of them."""
+
+    def __init__(self, reason: str, raw: bytes | str = b"") -> None:
+        text = raw[:200].decode("utf-8", "replace") if isinstance(raw, bytes) else raw[:200]
+        super().__init__(f"{reason}: {text!r}" if text else reason)
+        self.reason = reason
+
+
+class ExchangeError(MarketDataError):
+    """The exchange answered with something other than data."""
+
+    def __init__(self, message: str, *, status: int = 0, code: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class RateLimitedError(ExchangeError):
+    """Every call from this address must stop for ``retry_after`` seconds."""
+
+    def __init__(self, message: str, *, status: int, retry_after: float, code: int | None = None) -> None:
+        super().__init__(message, status=status, code=code)
+        self.retry_after = retry_after
+
+
+class RestrictedError(ExchangeError):
+    """HTTP 451: the exchange does not serve this location."""
+
+
+class RejectedError(ExchangeError):
+    """A request that will not succeed by repeating it."""
+
+
+class UnavailableError(ExchangeError):
+    """The exchange, or the way to it, is failing for now."""
+
+
+class DatabaseUnavailableError(MarketDataError):
+    """The database cannot be reached within the time allowed."""

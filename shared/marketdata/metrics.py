@@ -1,0 +1,52 @@
+"""Every metric of the suite, in one place so that the documents can be checked against it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+CANDLES_WRITTEN: Final = Counter("candles_written_total", "Candles inserted or corrected.", ["source"])
+CANDLES_UNCHANGED: Final = Counter(
+    "candles_unchanged_total", "Candles that were stored already, equal.", ["source"]
+)
+CANDLES_INVALID: Final = Counter(
+    "candles_invalid_total", "Candles refused as impossible; each is in the ledger.", ["source"]
+)
+WRITE_SECONDS: Final = Histogram(
+    "candle_write_seconds", "Duration of one batch's transaction.", ["source"], buckets=_LATENCY
+)
+WRITE_FAILURES: Final = Counter(
+    "candle_write_failures_total", "Batches the database refused for now; they are kept.", ["source"]
+)
+FRAMES: Final = Counter("stream_frames_total", "WebSocket frames by what they were.", ["kind"])
+FRAMES_UNDECODED: Final = Counter("stream_frames_undecoded_total", "Frames that are not of the protocol.")
+FRAME_TO_COMMIT_SECONDS: Final = Histogram(
+    "frame_to_commit_seconds", "From a final candle's frame in hand to its commit.", buckets=_LATENCY
+)
+WEBSOCKET_CONNECTED: Final = Gauge("websocket_connections", "Stream connections that are delivering.")
+WEBSOCKET_RECONNECTS: Final = Counter(
+    "websocket_reconnects_total", "Stream connections lost, by reason.", ["reason"]
+)
+WRITE_BUFFER: Final = Gauge("write_buffer_candles", "Final candles waiting for the database.")
+CANDLES_SHED: Final = Counter("candles_shed_total", "Buffered candles given up to the ledger as gaps.")
+GAPS_DETECTED: Final = Counter("gaps_detected_total", "Gaps written to the ledger, by cause.", ["cause"])
+TASK_FAILURES: Final = Counter("task_failures_total", "Unexpected errors at a task's edge.", ["task"])
+FEATURE_ROWS: Final = Counter(
+    "feature_rows_total", "Feature rows written: live, or computed again.", ["path"]
+)
+FEATURE_SECONDS: Final = Histogram(
+    "feature_seconds", "From a candle's commit to its feature row's.", buckets=_LATENCY
+)
+LAST_CANDLE_TIME: Final = Gauge(
+    "last_candle_timestamp_seconds", "Open of the newest stored candle.", ["symbol"]
+)
+BACKFILLS: Final = Counter("backfills_total", "Pieces of work finished, by outcome.", ["outcome"])
+CANDLES_RECOVERED: Final = Counter("candles_recovered_total", "Candles written by backfills.")
+REST_REQUESTS: Final = Counter(
+    "rest_requests_total", "REST requests, by HTTP status (0: no answer).", ["status"]
+)
+REST_WEIGHT: Final = Gauge("rest_used_weight", "Request weight used this minute, as the exchange counts it.")
+OPEN_GAPS: Final = Gauge("open_gaps", "Gaps in the ledger that are not closed.")

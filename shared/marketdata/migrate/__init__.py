@@ -1,0 +1,1 @@
+"""Bringing a database's schema up to date: ``python -m marketdata.migrate``."""

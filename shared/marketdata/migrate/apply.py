@@ -1,0 +1,137 @@
+"""Applying migrations to a database, one transaction a file, one runner at a time."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from marketdata.errors import SchemaError
+from marketdata.features import registry
+from marketdata.log import get_logger
+from marketdata.migrate import files, scram
+
+log = get_logger(__name__)
+
+_LOCK = "SELECT pg_advisory_lock(hashtextextended('marketdata.migrate', 0))"
+_HISTORY = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    name        text PRIMARY KEY,
+    sha256      text NOT NULL,
+    applied_at  timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+LACKING = {
+    "community": "",
+    "apache": "TimescaleDB's Apache edition: hypertables, but no columnstore, policies or continuous"
+    " aggregates. candles_5m … candles_1d are plain views, and the gap-handler runs the nightly jobs.",
+    "plain": "PostgreSQL without TimescaleDB: plain tables and views, no compression. The gap-handler"
+    " runs the nightly jobs and retention.",
+}
+"""What a server lacks, in a sentence, by ``server_kind()``."""
+
+
+class Outcome(NamedTuple):
+    """What a run did: numbered files applied, and what the server is (``LACKING``'s keys)."""
+
+    applied: list[str]
+    server_kind: str
+
+
+async def _ensure_extension(connection: asyncpg.Connection[Any]) -> None:
+    available = await connection.fetchval(
+        "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
+    )
+    preloaded = await connection.fetchval(
+        "SELECT current_setting('shared_preload_libraries') LIKE '%timescaledb%'"
+    )
+    if available and preloaded:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+
+
+async def ensure_reader(connection: asyncpg.Connection[Any], password: str) -> bool:
+    """Create the role ``mlreader`` or set its password; False where this role may not."""
+    if not await connection.fetchval(
+        "SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"
+    ):
+        return bool(await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = 'mlreader'"))
+    if not await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = 'mlreader'"):
+        await connection.execute("CREATE ROLE mlreader NOSUPERUSER NOCREATEDB NOCREATEROLE")
+    if password:
+        statement = await connection.fetchval(
+            "SELECT format('ALTER ROLE mlreader LOGIN PASSWORD %L', $1::text)", scram.verifier(password)
+        )
+        await connection.execute(statement)
+    else:
+        await connection.execute("ALTER ROLE mlreader NOLOGIN")
+    return True
+
+
+async def _record_features(connection: asyncpg.Connection[Any]) -> None:
+    """Write this code's feature set; refuse one that means something else by the same version."""
+    await connection.execute(
+        "INSERT INTO feature_sets (version, names) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING",
+        registry.FEATURE_VERSION,
+        list(registry.NAMES),
+    )
+    stored = await connection.fetchval(
+        "SELECT names FROM feature_sets WHERE version = $1", registry.FEATURE_VERSION
+    )
+    if tuple(stored) != tuple(registry.NAMES):
+        raise SchemaError(
+            [f"feature set {registry.FEATURE_VERSION} has other names in the database than in this code"]
+        )
+
+
+async def _run(connection: asyncpg.Connection[Any], file: files.SqlFile) -> None:
+    try:
+        await connection.execute(file.text)
+    except asyncpg.PostgresError as error:
+        line = file.text.count("\n", 0, int(error.position) - 1) + 1 if error.position else 0
+        raise SchemaError([f"{file.name}{f' line {line}' if line else ''}: {error}"]) from error
+
+
+async def apply(
+    connection: asyncpg.Connection[Any],
+    found: files.Migrations,
+    *,
+    policies: bool | None,
+    reader_password: str,
+) -> Outcome:
+    """Bring the schema up to date and return what was done. Safe to run again and at once.
+
+    ``policies`` None keeps what the database says (true at first). Raises ``SchemaError`` when an
+    applied file was edited or the database is newer than this code.
+    """
+    await connection.execute(_LOCK)
+    try:
+        await _ensure_extension(connection)
+        await connection.execute(_HISTORY)
+        history = {
+            row["name"]: row["sha256"]
+            for row in await connection.fetch("SELECT name, sha256 FROM schema_migrations")
+        }
+        left = files.pending(found.numbered, history)
+        for file in left:
+            async with connection.transaction():
+                await _run(connection, file)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)", file.name, file.sha256
+                )
+            log.info("migration_applied", name=file.name)
+        if policies is not None:
+            await connection.execute("UPDATE platform_state SET policies = $1", policies)
+        if not await ensure_reader(connection, reader_password):
+            log.warning(
+                "reader_role_missing",
+                message="this role may not create roles: have an administrator create mlreader",
+            )
+        for file in found.repeatable:
+            async with connection.transaction():
+                await _run(connection, file)
+        await _record_features(connection)
+        kind = await connection.fetchval("SELECT server_kind()")
+        return Outcome([file.name for file in left], kind)
+    finally:
+        await connection.execute(_LOCK.replace("pg_advisory_lock", "pg_advisory_unlock"))

@@ -1,0 +1,1 @@
+"""The store: the only code that writes candles, features, quotes and the ledger."""

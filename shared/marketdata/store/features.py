@@ -1,0 +1,108 @@
+"""Feature windows in, feature rows out, and the ranges that must be computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import asyncpg
+import numpy as np
+
+from marketdata.features.columns import Columns
+from marketdata.features.engine import Result
+from marketdata.features.registry import FEATURE_VERSION, NAMES
+from marketdata.store.queries import QUERIES
+
+
+class Stale(NamedTuple):
+    """Feature rows ``[start, end)`` (instants, Unix ms) of ``symbol`` to be computed again.
+
+    ``ids`` are the rows of ``stale_features`` that say so; ``ranges`` are merged and sorted.
+    """
+
+    symbol: str
+    ids: list[int]
+    ranges: list[tuple[int, int]]
+
+
+def merge(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the same instants as few sorted half-open ranges; empty ones vanish."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(r for r in ranges if r[0] < r[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+async def load_window(connection: asyncpg.Connection[Any], symbol: str, start: int, end: int) -> Columns:
+    """Return the minutes ``[start, end)`` (Unix ms) of ``symbol`` as one consistent picture.
+
+    Minutes of an outage, provisional or confirmed, are flat at the close before it.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        candles = await connection.fetch(QUERIES["window_candles"], symbol, start, end)
+        outages = await connection.fetch(QUERIES["window_outages"], symbol, start, end)
+        books = await connection.fetch(QUERIES["window_books"], symbol, start, end)
+        close = await connection.fetchval(QUERIES["close_before_outage"], symbol, start) if outages else None
+    return Columns.from_rows(
+        start,
+        end,
+        [tuple(r) for r in candles],
+        [(r["gap_start"], r["gap_end"]) for r in outages],
+        [tuple(r) for r in books],
+        np.nan if close is None else close,
+    )
+
+
+async def _write(
+    connection: asyncpg.Connection[Any], query: str, results: Sequence[tuple[str, Result]], known_at: int
+) -> int:
+    symbols: list[str] = []
+    for symbol, result in results:
+        symbols += [symbol] * int(result.emit.sum())
+    if not symbols:
+        return 0
+    await connection.execute(
+        QUERIES[query],
+        symbols,
+        np.concatenate([r.time[r.emit] for _, r in results]).tolist(),
+        np.concatenate([r.values[r.emit].ravel() for _, r in results]).tolist(),
+        len(NAMES),
+        FEATURE_VERSION,
+        np.concatenate([r.window_coverage[r.emit] for _, r in results]).tolist(),
+        known_at,
+    )
+    return len(symbols)
+
+
+async def insert(
+    connection: asyncpg.Connection[Any], results: Sequence[tuple[str, Result]], *, known_at: int
+) -> int:
+    """Write live rows and return how many; one that is there already was computed from more, and stays."""
+    return await _write(connection, "insert_features", results, known_at)
+
+
+async def replace(connection: asyncpg.Connection[Any], symbol: str, result: Result, *, known_at: int) -> int:
+    """Write rows computed again and return how many were handed on; equal ones keep their ``known_at``."""
+    return await _write(connection, "replace_features", [(symbol, result)], known_at)
+
+
+async def take_stale(connection: asyncpg.Connection[Any]) -> Stale | None:
+    """Return one symbol's stale ranges, None when there are none. They stay until ``settle_stale``."""
+    records = await connection.fetch(QUERIES["take_stale"])
+    if not records:
+        return None
+    ranges = merge([(r["from_time"], r["to_time"]) for r in records])
+    return Stale(records[0]["symbol"], [r["id"] for r in records], ranges)
+
+
+async def settle_stale(connection: asyncpg.Connection[Any], ids: Sequence[int]) -> None:
+    """Delete stale rows; call it in the transaction that wrote the recomputed rows."""
+    await connection.execute("DELETE FROM stale_features WHERE id = ANY ($1::bigint[])", list(ids))
+
+
+async def mark_unfinished(connection: asyncpg.Connection[Any]) -> None:
+    """Mark stored candles that have no feature row yet: a crash may lie between the two commits."""
+    await connection.execute(QUERIES["unfinished_features"])

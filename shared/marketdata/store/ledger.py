@@ -1,0 +1,188 @@
+"""The ledger: opening, leasing and closing gaps, and noting whatever else happens to the data."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import asyncpg
+import orjson
+
+from marketdata import metrics
+from marketdata.features.registry import MAX_WINDOW
+from marketdata.log import get_logger
+from marketdata.minutes import isoformat
+from marketdata.models import MINUTE_MS, Candle, Source
+
+log = get_logger(__name__)
+
+
+class Gap(NamedTuple):
+    """An open gap: minutes ``[start, end)`` of ``symbol``, Unix milliseconds."""
+
+    id: int
+    symbol: str
+    start: int
+    end: int
+
+    @property
+    def minutes(self) -> int:
+        """How many minutes it spans."""
+        return (self.end - self.start) // MINUTE_MS
+
+
+class Work(NamedTuple):
+    """A leased piece of work. ``is_outage``: a second look at a provisional outage."""
+
+    gap: Gap
+    is_outage: bool
+    attempts: int
+
+
+async def record_missing(
+    connection: asyncpg.Connection[Any],
+    symbol: str,
+    start: int,
+    end: int,
+    cause: str,
+    *,
+    reopen: bool = False,
+) -> list[Gap]:
+    """Open a gap for each run of minutes of ``[start, end)`` that is neither stored nor in the ledger.
+
+    Times are Unix milliseconds. ``cause`` is a word for people (``jump``, ``start``, ``audit``,
+    ``silence``, ``buffer``, ``request``). ``reopen`` includes minutes of a confirmed outage.
+    """
+    records = await connection.fetch(
+        "SELECT * FROM record_missing($1, $2, $3, $4, $5)", symbol, start, end, cause, reopen
+    )
+    gaps = [Gap(r["id"], symbol, r["gap_start"], r["gap_end"]) for r in records]
+    for gap in gaps:
+        metrics.GAPS_DETECTED.labels(cause).inc()
+        log.info(
+            "gap_detected",
+            symbol=symbol,
+            start=isoformat(gap.start),
+            end=isoformat(gap.end),
+            minutes=gap.minutes,
+            cause=cause,
+            id=gap.id,
+        )
+    return gaps
+
+
+async def claim(
+    connection: asyncpg.Connection[Any], *, lease_seconds: float, max_minutes: int
+) -> Work | None:
+    """Lease the newest open work, at most ``max_minutes`` of it; None when there is none."""
+    record = await connection.fetchrow(
+        "SELECT * FROM claim_work(make_interval(secs => $1), $2)", lease_seconds, max_minutes
+    )
+    if record is None:
+        return None
+    gap = Gap(record["id"], record["symbol"], record["gap_start"], record["gap_end"])
+    return Work(gap, record["event_type"] == "outage", record["attempts"])
+
+
+async def renew(connection: asyncpg.Connection[Any], work_id: int, *, lease_seconds: float) -> bool:
+    """Hold on to a lease; False when the work was closed meanwhile."""
+    status = await connection.execute(
+        "UPDATE data_quality_logs SET lease_until = now() + make_interval(secs => $2)"
+        " WHERE id = $1 AND NOT resolved",
+        work_id,
+        lease_seconds,
+    )
+    return status == "UPDATE 1"
+
+
+async def release(
+    connection: asyncpg.Connection[Any], work_id: int, *, retry_seconds: float, reason: str
+) -> None:
+    """Give work back; nobody takes it for ``retry_seconds``. ``reason`` stays in ``detail.waiting_for``."""
+    await connection.execute(
+        "UPDATE data_quality_logs SET lease_until = now() + make_interval(secs => $2),"
+        " detail = detail || jsonb_build_object('waiting_for', $3::text) WHERE id = $1 AND NOT resolved",
+        work_id,
+        retry_seconds,
+        reason,
+    )
+
+
+async def settle_gap(
+    connection: asyncpg.Connection[Any], gap_id: int, *, recovered: int, retry_seconds: float, reason: str
+) -> bool:
+    """Close a gap of which every minute is accounted for, and return True; else leave it for a retry.
+
+    ``recovered`` candles are added to the row's count either way.
+    """
+    return bool(
+        await connection.fetchval(
+            "SELECT settle_gap($1, $2, now() + make_interval(secs => $3), $4)",
+            gap_id,
+            recovered,
+            retry_seconds,
+            reason,
+        )
+    )
+
+
+async def record_outage(
+    connection: asyncpg.Connection[Any], symbol: str, start: int, end: int, *, confirm_seconds: int
+) -> None:
+    """Note that the exchange has rows on both sides of ``[start, end)`` and none inside.
+
+    Provisional: coverage still says missing until a second look ``confirm_seconds`` of market time
+    later. The feature rows that reach these minutes become stale, for they now enter as flat.
+    """
+    await connection.execute(
+        "SELECT record_outage($1, $2, $3, make_interval(secs => $4), $5)",
+        symbol,
+        start,
+        end,
+        float(confirm_seconds),
+        MAX_WINDOW,
+    )
+
+
+async def settle_outage(connection: asyncpg.Connection[Any], outage_id: int) -> None:
+    """End the second look: confirm what is still missing, turn what came back into a repaired gap."""
+    await connection.execute("SELECT settle_outage($1)", outage_id)
+
+
+async def record_invalid(
+    connection: asyncpg.Connection[Any], candle: Candle, source: Source, problem: str
+) -> None:
+    """Keep an impossible candle and why it was refused."""
+    log.warning(
+        "candle_invalid", symbol=candle.symbol, candle_time=candle.time, source=source, reason=problem
+    )
+    await note(
+        connection,
+        "invalid",
+        candle.symbol,
+        start=candle.time,
+        end=candle.time + MINUTE_MS,
+        detail={"reason": problem, "source": source.value, "candle": [repr(value) for value in candle]},
+    )
+
+
+async def note(
+    connection: asyncpg.Connection[Any],
+    event_type: str,
+    symbol: str | None,
+    *,
+    start: int | None = None,
+    end: int | None = None,
+    detail: dict[str, Any] | None = None,
+) -> int:
+    """Write an event that is complete as it stands (``stale``, ``failover`` …) and return its id."""
+    return int(
+        await connection.fetchval(
+            "INSERT INTO data_quality_logs"
+            " (event_type, symbol, gap_start, gap_end, resolved, resolved_at, detail) VALUES ($1, $2, $3, $4, true, now(), $5::text::jsonb) RETURNING id",
+            event_type,
+            symbol,
+            start,
+            end,
+            orjson.dumps(detail or {}).decode(),
+        )
+    )

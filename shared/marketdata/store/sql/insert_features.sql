@@ -1,0 +1,8 @@
+-- Feature rows from one flat array: $1 symbol, $2 instants (ms), $3 values (NaN: not defined) row by
+-- row, $4 features a row, $5 version, $6 window_coverage, $7 known_at (ms).
+INSERT INTO feature_values (symbol, time, feature_version, values, window_coverage, known_at)
+SELECT symbol, to_timestamp(instant / 1000.0), $5::integer,
+       array_replace(($3::float8[])[(row - 1) * $4::integer + 1 : row * $4::integer], 'NaN'::float8, NULL),
+       coverage, to_timestamp($7::bigint / 1000.0)
+FROM unnest($1::text[], $2::bigint[], $6::float8[]) WITH ORDINALITY AS i (symbol, instant, coverage, row)
+ON CONFLICT (symbol, time) DO NOTHING

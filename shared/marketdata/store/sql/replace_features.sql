@@ -1,0 +1,12 @@
+-- Feature rows computed again, from one flat array: $1 symbol, $2 instants (ms), $3 values (NaN: not defined) row by
+-- row, $4 features a row, $5 version, $6 window_coverage, $7 known_at (ms).
+INSERT INTO feature_values (symbol, time, feature_version, values, window_coverage, known_at)
+SELECT symbol, to_timestamp(instant / 1000.0), $5::integer,
+       array_replace(($3::float8[])[(row - 1) * $4::integer + 1 : row * $4::integer], 'NaN'::float8, NULL),
+       coverage, to_timestamp($7::bigint / 1000.0)
+FROM unnest($1::text[], $2::bigint[], $6::float8[]) WITH ORDINALITY AS i (symbol, instant, coverage, row)
+ON CONFLICT (symbol, time) DO UPDATE SET
+    feature_version = EXCLUDED.feature_version, values = EXCLUDED.values,
+    window_coverage = EXCLUDED.window_coverage, known_at = EXCLUDED.known_at
+WHERE (feature_values.feature_version, feature_values.values, feature_values.window_coverage)
+      IS DISTINCT FROM (EXCLUDED.feature_version, EXCLUDED.values, EXCLUDED.window_coverage)

@@ -1,0 +1,54 @@
+-- Candles that may lie in the columnstore: compared first, so that only the differing ones reach
+-- ON CONFLICT (an unchanged duplicate would decompress its whole segment).
+-- $1-$11 columns, $12 known_at (ms), $13 source, $14 head: no feature row can have been made without
+-- them, $15 minutes of the longest feature window, $16 and $17 first and last time (ms).
+WITH incoming AS (
+    SELECT symbol, to_timestamp(time / 1000.0) AS time, open, high, low, close, volume, quote_volume, trades,
+           taker_buy_volume, taker_buy_quote_volume, to_timestamp(known_at / 1000.0) AS known_at
+    FROM unnest($1::text[], $2::bigint[], $3::float8[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
+                $8::float8[], $9::bigint[], $10::float8[], $11::float8[], $12::bigint[])
+         AS i (symbol, time, open, high, low, close, volume, quote_volume, trades,
+               taker_buy_volume, taker_buy_quote_volume, known_at)
+), stored AS (
+    SELECT symbol, time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,
+           taker_buy_quote_volume, source
+    FROM candles_1m
+    WHERE symbol = ANY ($1::text[])
+      AND time BETWEEN to_timestamp($16::bigint / 1000.0) AND to_timestamp($17::bigint / 1000.0)
+), written AS (
+    INSERT INTO candles_1m AS c (symbol, time, open, high, low, close, volume, quote_volume, trades,
+                                 taker_buy_volume, taker_buy_quote_volume, source, known_at)
+    SELECT i.symbol, i.time, i.open, i.high, i.low, i.close, i.volume, i.quote_volume, i.trades,
+           i.taker_buy_volume, i.taker_buy_quote_volume, $13, i.known_at
+    FROM incoming AS i LEFT JOIN stored AS s USING (symbol, time)
+    WHERE s.symbol IS NULL
+       OR (s.source = 'stream' OR $13 <> 'stream')
+      AND (s.open, s.high, s.low, s.close, s.volume, s.quote_volume, s.trades, s.taker_buy_volume,
+           s.taker_buy_quote_volume)
+          IS DISTINCT FROM
+          (i.open, i.high, i.low, i.close, i.volume, i.quote_volume, i.trades, i.taker_buy_volume,
+           i.taker_buy_quote_volume)
+    ON CONFLICT (symbol, time) DO UPDATE SET
+        open = EXCLUDED.open, high = EXCLUDED.high, low = EXCLUDED.low, close = EXCLUDED.close,
+        volume = EXCLUDED.volume, quote_volume = EXCLUDED.quote_volume, trades = EXCLUDED.trades,
+        taker_buy_volume = EXCLUDED.taker_buy_volume, taker_buy_quote_volume = EXCLUDED.taker_buy_quote_volume,
+        source = EXCLUDED.source, known_at = EXCLUDED.known_at
+    WHERE (c.source = 'stream' OR EXCLUDED.source <> 'stream')
+      AND (c.open, c.high, c.low, c.close, c.volume, c.quote_volume, c.trades, c.taker_buy_volume,
+           c.taker_buy_quote_volume)
+          IS DISTINCT FROM
+          (EXCLUDED.open, EXCLUDED.high, EXCLUDED.low, EXCLUDED.close, EXCLUDED.volume, EXCLUDED.quote_volume,
+           EXCLUDED.trades, EXCLUDED.taker_buy_volume, EXCLUDED.taker_buy_quote_volume)
+    RETURNING symbol, time, xmax = 0 AS inserted
+), stale AS (
+    INSERT INTO stale_features (symbol, from_time, to_time)
+    SELECT symbol, min(time) + interval '1 minute', max(time) + ($15::integer + 1) * interval '1 minute'
+    FROM written
+    WHERE NOT inserted OR NOT $14::boolean
+    GROUP BY symbol
+), clock AS (
+    INSERT INTO market_clock (time)
+    SELECT to_timestamp(max(known_at) / 1000.0) FROM unnest($12::bigint[]) AS known_at
+    ON CONFLICT (single) DO UPDATE SET time = EXCLUDED.time WHERE market_clock.time < EXCLUDED.time
+)
+SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted) AS changed FROM written

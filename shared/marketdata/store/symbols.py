@@ -1,0 +1,75 @@
+"""The instruments this database answers for, and whose market it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+
+from marketdata.errors import ConfigurationError, SchemaError
+from marketdata.features.registry import FEATURE_VERSION, NAMES
+from marketdata.models import MINUTE_MS
+
+
+async def register(
+    connection: asyncpg.Connection[Any], statuses: Mapping[str, str], *, now_ms: int, history_days: int
+) -> None:
+    """Write the instruments and their exchange status; a longer history moves their start back."""
+    start = now_ms - now_ms % MINUTE_MS - history_days * 1440 * MINUTE_MS
+    await connection.executemany(
+        "INSERT INTO symbols AS s (symbol, status, history_start) VALUES ($1, $2, $3)"
+        " ON CONFLICT (symbol) DO UPDATE SET status = EXCLUDED.status, expected_until = NULL,"
+        " history_start = least(s.history_start, EXCLUDED.history_start)",
+        [(symbol, status, start) for symbol, status in sorted(statuses.items())],
+    )
+
+
+async def mark_delisted(connection: asyncpg.Connection[Any], symbol: str) -> None:
+    """Expect no further minute of an instrument the exchange no longer lists."""
+    await connection.execute(
+        "UPDATE symbols SET status = 'DELISTED', expected_until = coalesce(expected_until, market_now())"
+        " WHERE symbol = $1",
+        symbol,
+    )
+
+
+async def known(connection: asyncpg.Connection[Any]) -> set[str]:
+    """Return every instrument ever registered."""
+    return {record["symbol"] for record in await connection.fetch("SELECT symbol FROM symbols")}
+
+
+async def claim_exchange(connection: asyncpg.Connection[Any], exchange: str) -> None:
+    """Tie this database to ``binance`` or ``simulator``.
+
+    Raises ``ConfigurationError`` when it holds the other's candles.
+    """
+    holder = await connection.fetchval(
+        "UPDATE platform_state SET exchange = coalesce(exchange, $1) RETURNING exchange", exchange
+    )
+    if holder != exchange:
+        raise ConfigurationError(
+            [
+                f"this database holds candles of {holder}, but BINANCE_API_URL is answered by {exchange}:"
+                " real and simulated candles never share a database"
+            ]
+        )
+
+
+async def check_schema(connection: asyncpg.Connection[Any]) -> str:
+    """Return what the server is (``plain``, ``apache``, ``community``).
+
+    Raises ``SchemaError`` when the schema is missing or its feature set is not this code's.
+    """
+    try:
+        names = await connection.fetchval(
+            "SELECT names FROM feature_sets WHERE version = $1", FEATURE_VERSION
+        )
+        kind = await connection.fetchval("SELECT server_kind()")
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError):
+        raise SchemaError(["the database has no schema yet: run python -m marketdata.migrate"]) from None
+    if names is None or tuple(names) != tuple(NAMES):
+        raise SchemaError(
+            [f"feature set {FEATURE_VERSION} is not in the database: run python -m marketdata.migrate"]
+        )
+    return str(kind)

