@@ -14,13 +14,13 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import pytest
 
 from marketdata import database as db
+from marketdata.database import Connection
 from marketdata.migrate import apply, files
 from marketdata.settings import DatabaseSettings
 
@@ -103,7 +103,7 @@ async def database(empty_database: DatabaseSettings) -> DatabaseSettings:
 
 
 @pytest.fixture
-async def connection(database: DatabaseSettings) -> AsyncIterator[asyncpg.Connection[Any]]:
+async def connection(database: DatabaseSettings) -> AsyncIterator[Connection]:
     """A connection to ``database``."""
     opened = await db.connect(database, "test")
     yield opened

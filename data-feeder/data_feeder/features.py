@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import Any, Final
+from typing import Final
 
-import asyncpg
 import numpy as np
 
 from data_feeder.buffer import Item
 from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock, MarketClock
-from marketdata.database import TRANSIENT, connect
+from marketdata.database import TRANSIENT, Connection, connect
 from marketdata.features.columns import Columns
 from marketdata.features.engine import Result, compute
 from marketdata.features.registry import MAX_WINDOW
@@ -89,7 +88,7 @@ class FeatureTask:
             self._windows.clear()
             await self._clock.sleep(next(waits))
 
-    async def _serve(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _serve(self, connection: Connection) -> None:
         stale_at = self._clock.monotonic()
         while True:
             if self._overflowed:
@@ -107,7 +106,7 @@ class FeatureTask:
                 except TimeoutError:
                     continue
 
-    async def _live(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _live(self, connection: Connection) -> None:
         pending, self._pending = self._pending, defaultdict(list)
         books, self._books = self._books, {}
         since, self._pending_count = self._since, 0
@@ -141,7 +140,7 @@ class FeatureTask:
         self._count("live", results)
         metrics.FEATURE_SECONDS.observe(self._clock.monotonic() - since)
 
-    async def _refresh(self, connection: asyncpg.Connection[Any]) -> bool:
+    async def _refresh(self, connection: Connection) -> bool:
         """Compute one symbol's stale rows again; return False when there are none.
 
         Live candles go first: after a chunk that finds some waiting, the rest is left for later.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import asyncpg
+from typing import NamedTuple
 
 from data_feeder.exchange import Listing, first_answer, unknown_symbols
 from data_feeder.status import Status
 from marketdata.backoff import delays
 from marketdata.clock import Clock
+from marketdata.database import Connection
 from marketdata.errors import DecodeError, ExchangeError, RateLimitedError
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
@@ -28,7 +27,7 @@ class Start(NamedTuple):
 
 
 async def _listing(
-    connection: asyncpg.Connection[Any], settings: Settings, status: Status, clock: Clock
+    connection: Connection, settings: Settings, status: Status, clock: Clock
 ) -> Listing | None:
     """Ask until the exchange answers; None when it is down but every symbol is known from before."""
     waits = delays(1.0, 30.0)
@@ -47,9 +46,7 @@ async def _listing(
             return answer
 
 
-async def prepare(
-    connection: asyncpg.Connection[Any], settings: Settings, status: Status, clock: Clock
-) -> Start:
+async def prepare(connection: Connection, settings: Settings, status: Status, clock: Clock) -> Start:
     """Register the symbols and return what to stream.
 
     Waits for an exchange that is down. Raises ``UnknownSymbolError`` for a symbol it never had and

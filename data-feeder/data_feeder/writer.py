@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -12,7 +12,7 @@ from data_feeder.buffer import Buffer, Item
 from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock, MarketClock
-from marketdata.database import TRANSIENT, connect
+from marketdata.database import TRANSIENT, Connection, connect
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
 from marketdata.models import MINUTE_MS, Source
@@ -88,7 +88,7 @@ class Writer:
                 log.exception("write_failed", reason=repr(error), buffered=len(self._buffer))
             await self._clock.sleep(next(waits))
 
-    async def _serve(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _serve(self, connection: Connection) -> None:
         audit_at = self._clock.monotonic()
         while True:
             await self._record_holes(connection)
@@ -109,7 +109,7 @@ class Writer:
             if committed or books_committed:
                 self._on_commit(committed, books_committed)
 
-    async def _write(self, connection: asyncpg.Connection[Any], batch: list[Item]) -> list[Item]:
+    async def _write(self, connection: Connection, batch: list[Item]) -> list[Item]:
         """Commit a batch and return it; empty when a row in it was refused."""
         try:
             for is_head in (True, False):
@@ -147,9 +147,7 @@ class Writer:
             )
             self._unsaid, self._said_at = 0, now
 
-    async def _isolate(
-        self, connection: asyncpg.Connection[Any], batch: list[Item], error: asyncpg.PostgresError
-    ) -> None:
+    async def _isolate(self, connection: Connection, batch: list[Item], error: asyncpg.PostgresError) -> None:
         """Halve a refused batch until the row at fault stands alone, and keep that one in the ledger."""
         if len(batch) > 1:
             self._limit = len(batch) // 2
@@ -158,14 +156,14 @@ class Writer:
         await ledger.record_invalid(connection, batch[0].candle, Source.STREAM, str(error))
         self._buffer.drop(batch)
 
-    async def _write_books(self, connection: asyncpg.Connection[Any]) -> list[BookMinute]:
+    async def _write_books(self, connection: Connection) -> list[BookMinute]:
         """Commit the book minutes taken from the buffer and return them."""
         if self._books:
             await books.write(connection, self._books, known_at=self._market.now_ms)
         committed, self._books = self._books, []
         return committed
 
-    async def _record_holes(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _record_holes(self, connection: Connection) -> None:
         holes = self._buffer.take_holes()
         while holes:
             hole = holes[0]
@@ -178,7 +176,7 @@ class Writer:
             holes.pop(0)
             self._on_gaps(gaps)
 
-    async def _audit(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _audit(self, connection: Connection) -> None:
         """Look for expected minutes nobody accounts for, up to what this process has committed."""
         self._buffer.shed = False
         found = 0

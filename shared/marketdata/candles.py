@@ -14,10 +14,11 @@ def candle_problem(candle: Candle) -> str | None:
     """
     if candle.time <= 0 or candle.time % MINUTE_MS:
         return f"open time {candle.time} is not on the minute"
-    if not (0 < candle.low <= min(candle.open, candle.close) and isfinite(candle.high)):
-        return "low is not the lowest price"
-    if not candle.high >= max(candle.open, candle.close):
-        return "high is not the highest price"
+    # Each comparison is false for NaN; min() and max() would let one through.
+    if not (0 < candle.low <= candle.open and candle.low <= candle.close):
+        return "low is not the lowest price, or not a price"
+    if not (isfinite(candle.high) and candle.high >= candle.open and candle.high >= candle.close):
+        return "high is not the highest price, or not a price"
     amounts = (candle.volume, candle.quote_volume, candle.taker_buy_volume, candle.taker_buy_quote_volume)
     if not all(amount >= 0 and isfinite(amount) for amount in amounts):
         return "a volume is negative or not finite"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 
@@ -12,6 +12,14 @@ from marketdata.clock import Clock, SystemClock
 from marketdata.errors import ConfigurationError, DatabaseUnavailableError
 from marketdata.log import get_logger
 from marketdata.settings import DatabaseSettings
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[Any]
+    Pool: TypeAlias = asyncpg.Pool[Any]
+else:
+    # asyncpg's classes are generic in their type stubs alone.
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
 
 log = get_logger(__name__)
 
@@ -44,7 +52,7 @@ TRANSIENT: Final = (
 """Failures of the database that pass: whoever meets one keeps its work and tries again."""
 
 
-async def _set_codecs(connection: asyncpg.Connection[Any]) -> None:
+async def _set_codecs(connection: Connection) -> None:
     await connection.set_type_codec(
         "timestamptz",
         schema="pg_catalog",
@@ -74,16 +82,16 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
     }
 
 
-async def connect(settings: DatabaseSettings, application: str) -> asyncpg.Connection[Any]:
+async def connect(settings: DatabaseSettings, application: str) -> Connection:
     """Open one connection whose ``timestamptz`` values are Unix milliseconds (``int``)."""
     arguments = connect_arguments(settings)
     arguments["server_settings"] = {**arguments["server_settings"], "application_name": application}
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(**arguments)
+    connection: Connection = await asyncpg.connect(**arguments)
     await _set_codecs(connection)
     return connection
 
 
-async def create_pool(settings: DatabaseSettings, application: str, size: int) -> asyncpg.Pool[Any]:
+async def create_pool(settings: DatabaseSettings, application: str, size: int) -> Pool:
     """Open a pool of up to ``size`` connections like ``connect``'s. It connects on first use."""
     arguments = connect_arguments(settings)
     arguments["server_settings"] = {**arguments["server_settings"], "application_name": application}

@@ -67,9 +67,12 @@ def decode(raw: bytes | str) -> Event | None:
                     float(data["A"]),
                     int(data["u"]),
                 )
-            if "code" in data or "result" in data:
-                failure = f"{data['code']}: {data.get('msg', '')}" if "code" in data else None
-                return Acknowledgement(data.get("id"), failure)
+            # An error is documented bare and was recorded (2026) inside an envelope.
+            refused = data.get("error", data)
+            if "code" in refused:
+                return Acknowledgement(data.get("id"), f"{refused['code']}: {refused.get('msg', '')}")
+            if "result" in data:
+                return Acknowledgement(data.get("id"), None)
             raise DecodeError("a frame of no known kind", raw)
         if kind == "serverShutdown":
             return ServerShutdown(milliseconds(data["E"]))

@@ -49,7 +49,7 @@ only for a minute that has a candle, so there is none for a minute of an outage.
 
 | input | what follows |
 |---|---|
-| prices stand still throughout the window | RSI, Bollinger and channel position are null; other price features 0 |
+| prices stand still all through | RSI, Bollinger and channel position are null; other price features 0 |
 | no volume throughout the window | taker ratios and VWAP distance are null |
 | volume or trades the same in each minute of the window | the z-score is null |
 | the close jumps tenfold in one minute | `return_1m` is ln 10; bounded features keep the ranges below |

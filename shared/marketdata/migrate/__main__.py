@@ -29,7 +29,7 @@ def _arguments() -> argparse.Namespace:
         "--policies",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="retention and compression by the wall clock; --no-policies for a database that replays past days",
+        help="retention and compression by the wall clock; none in a database that replays past days",
     )
     parser.add_argument(
         "--wait", type=float, default=60, metavar="SECONDS", help="how long to wait for the database"

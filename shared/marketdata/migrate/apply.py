@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 
+from marketdata.database import Connection
 from marketdata.errors import SchemaError
 from marketdata.features import registry
 from marketdata.log import get_logger
@@ -39,7 +40,7 @@ class Outcome(NamedTuple):
     server_kind: str
 
 
-async def _ensure_extension(connection: asyncpg.Connection[Any]) -> None:
+async def _ensure_extension(connection: Connection) -> None:
     available = await connection.fetchval(
         "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
     )
@@ -50,7 +51,7 @@ async def _ensure_extension(connection: asyncpg.Connection[Any]) -> None:
         await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
 
 
-async def ensure_reader(connection: asyncpg.Connection[Any], password: str) -> bool:
+async def ensure_reader(connection: Connection, password: str) -> bool:
     """Create the role ``mlreader`` or set its password; False where this role may not."""
     if not await connection.fetchval(
         "SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"
@@ -68,7 +69,7 @@ async def ensure_reader(connection: asyncpg.Connection[Any], password: str) -> b
     return True
 
 
-async def _record_features(connection: asyncpg.Connection[Any]) -> None:
+async def _record_features(connection: Connection) -> None:
     """Write this code's feature set; refuse one that means something else by the same version."""
     await connection.execute(
         "INSERT INTO feature_sets (version, names) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING",
@@ -84,7 +85,7 @@ async def _record_features(connection: asyncpg.Connection[Any]) -> None:
         )
 
 
-async def _run(connection: asyncpg.Connection[Any], file: files.SqlFile) -> None:
+async def _run(connection: Connection, file: files.SqlFile) -> None:
     try:
         await connection.execute(file.text)
     except asyncpg.PostgresError as error:
@@ -93,7 +94,7 @@ async def _run(connection: asyncpg.Connection[Any], file: files.SqlFile) -> None
 
 
 async def apply(
-    connection: asyncpg.Connection[Any],
+    connection: Connection,
     found: files.Migrations,
     *,
     policies: bool | None,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import asyncpg
-
+from marketdata.database import Connection
 from marketdata.store.queries import QUERIES
 
 
@@ -24,7 +23,7 @@ class BookMinute(NamedTuple):
     updates: int
 
 
-async def write(connection: asyncpg.Connection[Any], minutes: Sequence[BookMinute], *, known_at: int) -> None:
+async def write(connection: Connection, minutes: Sequence[BookMinute], *, known_at: int) -> None:
     """Write book minutes; one that is stored already stays. ``known_at`` is exchange time, ms."""
     if minutes:
         await connection.execute(QUERIES["write_books"], *zip(*minutes, strict=True), known_at)

@@ -9,6 +9,7 @@ import asyncpg
 
 from marketdata import metrics
 from marketdata.candles import candle_problem
+from marketdata.database import Connection
 from marketdata.features.registry import MAX_WINDOW
 from marketdata.models import Candle, Source
 from marketdata.store import ledger
@@ -48,7 +49,7 @@ def prepare(rows: Iterable[Row]) -> tuple[list[Row], list[tuple[Candle, str]]]:
 
 
 async def _upsert(
-    connection: asyncpg.Connection[Any], rows: Sequence[Row], source: Source, head: bool, *, compared: bool
+    connection: Connection, rows: Sequence[Row], source: Source, head: bool, *, compared: bool
 ) -> asyncpg.Record:
     candles, known_at = zip(*rows, strict=True)
     columns = list(zip(*candles, strict=True))
@@ -56,11 +57,12 @@ async def _upsert(
     if compared:
         arguments += [min(columns[1]), max(columns[1])]
     query = QUERIES["upsert_candles_compared" if compared else "upsert_candles"]
-    return (await connection.fetch(query, *arguments))[0]
+    records: list[asyncpg.Record] = await connection.fetch(query, *arguments)
+    return records[0]
 
 
 async def write(
-    connection: asyncpg.Connection[Any], rows: Iterable[Row], *, source: Source, head: bool = False
+    connection: Connection, rows: Iterable[Row], *, source: Source, head: bool = False
 ) -> Written:
     """Write candles and advance the market clock to their newest ``known_at``, all or nothing.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import asyncpg
 import numpy as np
 
+from marketdata.database import Connection
 from marketdata.features.columns import Columns
 from marketdata.features.engine import Result
 from marketdata.features.registry import FEATURE_VERSION, NAMES
@@ -36,7 +36,7 @@ def merge(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-async def load_window(connection: asyncpg.Connection[Any], symbol: str, start: int, end: int) -> Columns:
+async def load_window(connection: Connection, symbol: str, start: int, end: int) -> Columns:
     """Return the minutes ``[start, end)`` (Unix ms) of ``symbol`` as one consistent picture.
 
     Minutes of an outage, provisional or confirmed, are flat at the close before it.
@@ -57,7 +57,7 @@ async def load_window(connection: asyncpg.Connection[Any], symbol: str, start: i
 
 
 async def _write(
-    connection: asyncpg.Connection[Any], query: str, results: Sequence[tuple[str, Result]], known_at: int
+    connection: Connection, query: str, results: Sequence[tuple[str, Result]], known_at: int
 ) -> int:
     symbols: list[str] = []
     for symbol, result in results:
@@ -77,19 +77,17 @@ async def _write(
     return len(symbols)
 
 
-async def insert(
-    connection: asyncpg.Connection[Any], results: Sequence[tuple[str, Result]], *, known_at: int
-) -> int:
+async def insert(connection: Connection, results: Sequence[tuple[str, Result]], *, known_at: int) -> int:
     """Write live rows and return how many; one that is there already was computed from more, and stays."""
     return await _write(connection, "insert_features", results, known_at)
 
 
-async def replace(connection: asyncpg.Connection[Any], symbol: str, result: Result, *, known_at: int) -> int:
+async def replace(connection: Connection, symbol: str, result: Result, *, known_at: int) -> int:
     """Write rows computed again and return how many were handed on; equal ones keep their ``known_at``."""
     return await _write(connection, "replace_features", [(symbol, result)], known_at)
 
 
-async def take_stale(connection: asyncpg.Connection[Any]) -> Stale | None:
+async def take_stale(connection: Connection) -> Stale | None:
     """Return one symbol's stale ranges, None when there are none. They stay until ``settle_stale``."""
     records = await connection.fetch(QUERIES["take_stale"])
     if not records:
@@ -98,11 +96,11 @@ async def take_stale(connection: asyncpg.Connection[Any]) -> Stale | None:
     return Stale(records[0]["symbol"], [r["id"] for r in records], ranges)
 
 
-async def settle_stale(connection: asyncpg.Connection[Any], ids: Sequence[int]) -> None:
+async def settle_stale(connection: Connection, ids: Sequence[int]) -> None:
     """Delete stale rows; call it in the transaction that wrote the recomputed rows."""
     await connection.execute("DELETE FROM stale_features WHERE id = ANY ($1::bigint[])", list(ids))
 
 
-async def mark_unfinished(connection: asyncpg.Connection[Any]) -> None:
+async def mark_unfinished(connection: Connection) -> None:
     """Mark stored candles that have no feature row yet: a crash may lie between the two commits."""
     await connection.execute(QUERIES["unfinished_features"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import asyncpg
 import orjson
 
 from marketdata import metrics
+from marketdata.database import Connection
 from marketdata.features.registry import MAX_WINDOW
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
@@ -39,7 +39,7 @@ class Work(NamedTuple):
 
 
 async def record_missing(
-    connection: asyncpg.Connection[Any],
+    connection: Connection,
     symbol: str,
     start: int,
     end: int,
@@ -70,9 +70,7 @@ async def record_missing(
     return gaps
 
 
-async def claim(
-    connection: asyncpg.Connection[Any], *, lease_seconds: float, max_minutes: int
-) -> Work | None:
+async def claim(connection: Connection, *, lease_seconds: float, max_minutes: int) -> Work | None:
     """Lease the newest open work, at most ``max_minutes`` of it; None when there is none."""
     record = await connection.fetchrow(
         "SELECT * FROM claim_work(make_interval(secs => $1), $2)", lease_seconds, max_minutes
@@ -83,7 +81,7 @@ async def claim(
     return Work(gap, record["event_type"] == "outage", record["attempts"])
 
 
-async def renew(connection: asyncpg.Connection[Any], work_id: int, *, lease_seconds: float) -> bool:
+async def renew(connection: Connection, work_id: int, *, lease_seconds: float) -> bool:
     """Hold on to a lease; False when the work was closed meanwhile."""
     status = await connection.execute(
         "UPDATE data_quality_logs SET lease_until = now() + make_interval(secs => $2)"
@@ -94,9 +92,7 @@ async def renew(connection: asyncpg.Connection[Any], work_id: int, *, lease_seco
     return status == "UPDATE 1"
 
 
-async def release(
-    connection: asyncpg.Connection[Any], work_id: int, *, retry_seconds: float, reason: str
-) -> None:
+async def release(connection: Connection, work_id: int, *, retry_seconds: float, reason: str) -> None:
     """Give work back; nobody takes it for ``retry_seconds``. ``reason`` stays in ``detail.waiting_for``."""
     await connection.execute(
         "UPDATE data_quality_logs SET lease_until = now() + make_interval(secs => $2),"
@@ -108,7 +104,7 @@ async def release(
 
 
 async def settle_gap(
-    connection: asyncpg.Connection[Any], gap_id: int, *, recovered: int, retry_seconds: float, reason: str
+    connection: Connection, gap_id: int, *, recovered: int, retry_seconds: float, reason: str
 ) -> bool:
     """Close a gap of which every minute is accounted for, and return True; else leave it for a retry.
 
@@ -126,7 +122,7 @@ async def settle_gap(
 
 
 async def record_outage(
-    connection: asyncpg.Connection[Any], symbol: str, start: int, end: int, *, confirm_seconds: int
+    connection: Connection, symbol: str, start: int, end: int, *, confirm_seconds: int
 ) -> None:
     """Note that the exchange has rows on both sides of ``[start, end)`` and none inside.
 
@@ -143,14 +139,12 @@ async def record_outage(
     )
 
 
-async def settle_outage(connection: asyncpg.Connection[Any], outage_id: int) -> None:
+async def settle_outage(connection: Connection, outage_id: int) -> None:
     """End the second look: confirm what is still missing, turn what came back into a repaired gap."""
     await connection.execute("SELECT settle_outage($1)", outage_id)
 
 
-async def record_invalid(
-    connection: asyncpg.Connection[Any], candle: Candle, source: Source, problem: str
-) -> None:
+async def record_invalid(connection: Connection, candle: Candle, source: Source, problem: str) -> None:
     """Keep an impossible candle and why it was refused."""
     log.warning(
         "candle_invalid", symbol=candle.symbol, candle_time=candle.time, source=source, reason=problem
@@ -166,7 +160,7 @@ async def record_invalid(
 
 
 async def note(
-    connection: asyncpg.Connection[Any],
+    connection: Connection,
     event_type: str,
     symbol: str | None,
     *,
@@ -178,7 +172,8 @@ async def note(
     return int(
         await connection.fetchval(
             "INSERT INTO data_quality_logs"
-            " (event_type, symbol, gap_start, gap_end, resolved, resolved_at, detail) VALUES ($1, $2, $3, $4, true, now(), $5::text::jsonb) RETURNING id",
+            " (event_type, symbol, gap_start, gap_end, resolved, resolved_at, detail)"
+            " VALUES ($1, $2, $3, $4, true, now(), $5::text::jsonb) RETURNING id",
             event_type,
             symbol,
             start,

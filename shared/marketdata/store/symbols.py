@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import asyncpg
 
+from marketdata.database import Connection
 from marketdata.errors import ConfigurationError, SchemaError
 from marketdata.features.registry import FEATURE_VERSION, NAMES
 from marketdata.models import MINUTE_MS
 
 
 async def register(
-    connection: asyncpg.Connection[Any], statuses: Mapping[str, str], *, now_ms: int, history_days: int
+    connection: Connection, statuses: Mapping[str, str], *, now_ms: int, history_days: int
 ) -> None:
     """Write the instruments and their exchange status; a longer history moves their start back."""
     start = now_ms - now_ms % MINUTE_MS - history_days * 1440 * MINUTE_MS
@@ -25,7 +25,7 @@ async def register(
     )
 
 
-async def mark_delisted(connection: asyncpg.Connection[Any], symbol: str) -> None:
+async def mark_delisted(connection: Connection, symbol: str) -> None:
     """Expect no further minute of an instrument the exchange no longer lists."""
     await connection.execute(
         "UPDATE symbols SET status = 'DELISTED', expected_until = coalesce(expected_until, market_now())"
@@ -34,12 +34,12 @@ async def mark_delisted(connection: asyncpg.Connection[Any], symbol: str) -> Non
     )
 
 
-async def known(connection: asyncpg.Connection[Any]) -> set[str]:
+async def known(connection: Connection) -> set[str]:
     """Return every instrument ever registered."""
     return {record["symbol"] for record in await connection.fetch("SELECT symbol FROM symbols")}
 
 
-async def claim_exchange(connection: asyncpg.Connection[Any], exchange: str) -> None:
+async def claim_exchange(connection: Connection, exchange: str) -> None:
     """Tie this database to ``binance`` or ``simulator``.
 
     Raises ``ConfigurationError`` when it holds the other's candles.
@@ -56,7 +56,7 @@ async def claim_exchange(connection: asyncpg.Connection[Any], exchange: str) -> 
         )
 
 
-async def check_schema(connection: asyncpg.Connection[Any]) -> str:
+async def check_schema(connection: Connection) -> str:
     """Return what the server is (``plain``, ``apache``, ``community``).
 
     Raises ``SchemaError`` when the schema is missing or its feature set is not this code's.
