@@ -1,4 +1,4 @@
-"""The schema on whatever server the tests run on: applied once, re-applied without change, refused when edited."""
+"""The schema on whatever server the tests run on: applied once, then unchanged, refused when edited."""
 
 from dataclasses import replace
 from typing import Any
@@ -58,7 +58,7 @@ async def test_an_edited_migration_is_refused_and_nothing_changes(connection: Co
     edited = found._replace(
         numbered=(found.numbered[0]._replace(sha256="0" * 64), *found.numbered[1:]),
     )
-    with pytest.raises(SchemaError, match="0001_market.sql was edited"):
+    with pytest.raises(SchemaError, match=r"0001_market\.sql was edited"):
         await apply.apply(connection, edited, policies=None, reader_password="")
 
 
@@ -108,13 +108,11 @@ async def test_policies_and_jobs_on_the_community_edition(empty_database: Databa
         "nightly_cleanup", "nightly_accuracy",
     }  # fmt: skip
     due = await connection.fetch(
-        "SELECT proc_name, to_char(initial_start AT TIME ZONE 'UTC', 'HH24:MI') AS at FROM timescaledb_information.jobs"
-        " WHERE proc_name LIKE 'nightly%'"
+        "SELECT proc_name, to_char(initial_start AT TIME ZONE 'UTC', 'HH24:MI') AS at"
+        " FROM timescaledb_information.jobs WHERE proc_name LIKE 'nightly%'"
     )
-    assert {row["proc_name"]: row["at"] for row in due} == {
-        "nightly_cleanup": "02:00",
-        "nightly_accuracy": "03:00",
-    }
+    at = {row["proc_name"]: row["at"] for row in due}
+    assert at == {"nightly_cleanup": "02:00", "nightly_accuracy": "03:00"}
     await migrate(empty_database, policies=False)
     assert await _policies(connection) == set()
     await migrate(empty_database)

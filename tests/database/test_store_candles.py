@@ -1,6 +1,5 @@
 """Writing candles: idempotent, by precedence, exact, and the stale ranges that go with it."""
 
-
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -105,8 +104,8 @@ async def test_the_constraints_refuse_what_the_check_refuses(connection: Connect
         values = dict(open=1, high=1, low=1, volume=0, trades=0, source="'stream'") | {column: value}
         with pytest.raises(asyncpg.CheckViolationError):
             await connection.execute(
-                "INSERT INTO candles_1m VALUES ('B', $1, {open}, {high}, {low}, 1, {volume}, 0, {trades}, 0, 0,"
-                " {source}, $1)".format(**values), T0,
+                "INSERT INTO candles_1m VALUES ('B', $1, {open}, {high}, {low}, 1, {volume}, 0, {trades}, 0,"
+                " 0, {source}, $1)".format(**values), T0,
             )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from marketdata.features.document import render_document
 from marketdata.features.view import render_view
 
 TARGETS: Final[dict[str, Callable[[], str]]] = {
-    "timescaledb/repeatable/feature_matrix.sql": render_view,
+    "timescaledb/repeatable/45_feature_matrix.sql": render_view,
     "docs/features.md": render_document,
 }
 """Generated files, relative to the repository's root."""

@@ -18,7 +18,7 @@ _HEADER: Final = """\
 
 
 def render_view() -> str:
-    """The whole ``feature_matrix.sql``, ending in a newline. It may be applied any number of times."""
+    """The whole ``45_feature_matrix.sql``, ending in a newline. It may be applied any number of times."""
     columns = [*KEYS, *(f"values[{place}] AS {name}" for place, name in _places())]
     body = ",\n".join(f"    {column}" for column in columns)
     comments = "".join(_comment(feature) for feature in REGISTRY)

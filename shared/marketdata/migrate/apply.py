@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import NamedTuple
 
 import asyncpg
@@ -52,7 +54,19 @@ async def _ensure_extension(connection: Connection) -> None:
 
 
 async def ensure_reader(connection: Connection, password: str) -> bool:
-    """Create the role ``mlreader`` or set its password; False where this role may not."""
+    """Create the role ``mlreader`` or set its password; False where this role may not.
+
+    Roles belong to the whole cluster: another database's migration may be at the same one.
+    """
+    for _ in range(10):
+        try:
+            return await _set_reader(connection, password)
+        except (asyncpg.InternalServerError, asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+            await asyncio.sleep(random.uniform(0.05, 0.2))
+    return await _set_reader(connection, password)
+
+
+async def _set_reader(connection: Connection, password: str) -> bool:
     if not await connection.fetchval(
         "SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"
     ):

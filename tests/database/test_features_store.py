@@ -1,0 +1,149 @@
+"""Feature rows as models read them, and stale ranges."""
+
+import json
+
+import numpy as np
+import pytest
+from tests.database.conftest import minute, store
+
+from marketdata.database import Connection
+from marketdata.features.columns import FLAT, MISSING, PRESENT
+from marketdata.features.engine import Result
+from marketdata.features.registry import FEATURE_VERSION, NAMES
+from marketdata.models import MINUTE_MS
+from marketdata.store import books, features, ledger
+from marketdata.store.books import BookMinute
+
+
+def result(*minutes: int, value: float = 0.25) -> Result:
+    n = len(minutes)
+    values = np.full((n, len(NAMES)), value)
+    values[:, 1] = np.nan
+    return Result(
+        np.array([minute(m) for m in minutes], dtype=np.int64),
+        values,
+        np.full(n, 0.5),
+        np.ones(n, dtype=np.bool_),
+    )
+
+
+async def test_the_cache_is_json_text_with_null_for_what_is_not_defined(market: Connection) -> None:
+    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5) + 40)
+    record = await market.fetchrow("SELECT * FROM feature_cache WHERE time = $1", minute(5))
+    assert record is not None
+    assert isinstance(record["features_json"], str)
+    parsed = json.loads(record["features_json"])
+    assert list(parsed) == list(NAMES)
+    assert parsed[NAMES[0]] == 0.25
+    assert parsed[NAMES[1]] is None
+    assert (record["feature_version"], record["window_coverage"]) == (FEATURE_VERSION, 0.5)
+    assert record["known_at"] == minute(5) + 40
+
+
+async def test_the_matrix_has_one_typed_column_a_feature(market: Connection) -> None:
+    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5))
+    record = await market.fetchrow("SELECT * FROM feature_matrix")
+    assert record is not None
+    assert [key for key in record.keys() if key in NAMES] == list(NAMES)  # noqa: SIM118
+    assert record[NAMES[0]] == 0.25
+    assert record[NAMES[1]] is None
+
+
+async def test_only_rows_of_real_candles_are_written(market: Connection) -> None:
+    partial = result(5, 6, 7)
+    partial.emit[1] = False
+    assert await features.insert(market, [("BTCUSDT", partial), ("ETHUSDT", result(5))], known_at=1) == 3
+    rows = await market.fetch("SELECT symbol, time FROM feature_values ORDER BY 1, 2")
+    assert [tuple(r) for r in rows] == [
+        ("BTCUSDT", minute(5)), ("BTCUSDT", minute(7)), ("ETHUSDT", minute(5)),
+    ]  # fmt: skip
+
+
+async def test_a_live_row_never_replaces_one_computed_from_more(market: Connection) -> None:
+    await features.replace(market, "BTCUSDT", result(5, value=0.75), known_at=minute(9))
+    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5))
+    assert await market.fetchval("SELECT values[1] FROM feature_values") == 0.75
+
+
+async def test_an_equal_row_computed_again_keeps_its_known_at(market: Connection) -> None:
+    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5))
+    await features.replace(market, "BTCUSDT", result(5), known_at=minute(9))
+    assert await market.fetchval("SELECT known_at FROM feature_values") == minute(5)
+    await features.replace(market, "BTCUSDT", result(5, value=0.5), known_at=minute(9))
+    assert await market.fetchval("SELECT known_at FROM feature_values") == minute(9)
+
+
+async def test_a_window_is_the_candles_the_books_and_flat_outages(market: Connection) -> None:
+    await store(market, [0, 1, 2, 6, 7])
+    await ledger.record_outage(market, "BTCUSDT", minute(3), minute(5), confirm_seconds=3600)
+    await books.write(
+        market, [BookMinute("BTCUSDT", minute(1), 1, 1, 1, 1, 2.5, -0.5, 9)], known_at=minute(2)
+    )
+    window = await features.load_window(market, "BTCUSDT", minute(0), minute(8))
+    assert window.state.tolist() == [PRESENT] * 3 + [FLAT] * 2 + [MISSING] + [PRESENT] * 2
+    assert window.close[3] == 1.5
+    assert window.volume[4] == 0.0
+    assert window.spread_bps[1] == 2.5
+    assert np.isnan(window.spread_bps[0])
+
+
+async def test_a_window_that_begins_inside_an_outage_knows_the_close_before_it(market: Connection) -> None:
+    await store(market, [0, 6])
+    await ledger.record_outage(market, "BTCUSDT", minute(1), minute(6), confirm_seconds=3600)
+    window = await features.load_window(market, "BTCUSDT", minute(3), minute(7))
+    assert window.state.tolist() == [FLAT, FLAT, FLAT, PRESENT]
+    assert window.close[0] == 1.5
+
+
+async def test_stale_ranges_are_taken_whole_and_settled_by_id(market: Connection) -> None:
+    insert = "INSERT INTO stale_features (symbol, from_time, to_time) VALUES ('BTCUSDT', $1, $2)"
+    for start, end in ((10, 20), (15, 30), (40, 50)):
+        await market.execute(insert, minute(start), minute(end))
+    stale = await features.take_stale(market)
+    assert stale is not None
+    assert stale.ranges == [(minute(10), minute(30)), (minute(40), minute(50))]
+    await market.execute(insert, minute(12), minute(13))
+    await features.settle_stale(market, stale.ids)
+    left = await features.take_stale(market)
+    assert left is not None
+    assert left.ranges == [(minute(12), minute(13))], "what came meanwhile stays"
+
+
+async def test_stale_rows_older_than_the_cache_are_clipped(market: Connection) -> None:
+    month = 31 * 1440
+    await market.execute("SELECT advance_market_clock($1)", minute(month))
+    await market.execute(
+        "INSERT INTO stale_features (symbol, from_time, to_time) VALUES ('BTCUSDT', $1, $2)",
+        minute(-99999),
+        minute(99),
+    )
+    stale = await features.take_stale(market)
+    assert stale is not None
+    assert stale.ranges == [] or stale.ranges[0][0] >= minute(month) - 31 * 1440 * MINUTE_MS
+
+
+async def test_candles_without_a_feature_row_are_found(market: Connection) -> None:
+    await store(market, range(10))
+    await market.execute("DELETE FROM stale_features")
+    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5))
+    await features.mark_unfinished(market)
+    stale = await features.take_stale(market)
+    assert stale is not None
+    assert stale.ranges == [(minute(6), minute(11))]
+    await market.execute("DELETE FROM stale_features")
+    await features.insert(market, [("BTCUSDT", result(10))], known_at=minute(10))
+    await features.mark_unfinished(market)
+    assert await features.take_stale(market) is None
+
+
+@pytest.mark.parametrize(
+    ("ranges", "merged"),
+    [
+        ([], []),
+        ([(5, 5)], []),
+        ([(1, 3), (3, 4), (8, 9), (2, 3)], [(1, 4), (8, 9)]),
+        ([(1, 10), (2, 3)], [(1, 10)]),
+    ],
+)
+def test_merge(ranges: list[tuple[int, int]], merged: list[tuple[int, int]]) -> None:
+    assert features.merge(ranges) == merged
