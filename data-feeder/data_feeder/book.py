@@ -6,15 +6,39 @@ from marketdata.models import MINUTE_MS, Quote
 from marketdata.store.books import BookMinute
 
 
-class _Minute:
-    __slots__ = ("imbalance", "quote", "samples", "spread_bps", "updates")
+class _Running:
+    """One symbol's minute so far; ``minute`` is its open (Unix ms)."""
 
-    def __init__(self) -> None:
+    __slots__ = ("imbalance", "minute", "quote", "samples", "spread_bps", "updates")
+
+    def __init__(self, minute: int) -> None:
+        self.minute = minute
         self.quote: Quote | None = None
         self.updates = 0
         self.samples = 0
         self.spread_bps = 0.0
         self.imbalance = 0.0
+
+    def sample(self) -> None:
+        if self.quote is not None:
+            self.samples += 1
+            self.spread_bps += spread_bps(self.quote)
+            self.imbalance += imbalance(self.quote)
+
+    def finish(self, minute: int) -> BookMinute | None:
+        """Begin ``minute`` and return the row of the one before, None where no quote came in it."""
+        row, quote = None, self.quote
+        if quote is not None and self.updates and self.minute:
+            if not self.samples:
+                self.sample()
+            row = BookMinute(
+                quote.symbol, self.minute, quote.bid, quote.bid_size, quote.ask, quote.ask_size,
+                self.spread_bps / self.samples, self.imbalance / self.samples, self.updates,
+            )  # fmt: skip
+        self.minute = minute
+        self.updates = self.samples = 0
+        self.spread_bps = self.imbalance = 0.0
+        return row
 
 
 def spread_bps(quote: Quote) -> float:
@@ -36,7 +60,7 @@ class BookRecorder:
 
     def __init__(self) -> None:
         self._minute = 0
-        self._running: dict[str, _Minute] = {}
+        self._running: dict[str, _Running] = {}
 
     def update(self, quote: Quote) -> None:
         """Keep the newest quote; one that cannot be (crossed, or without a price) is not counted."""
@@ -44,21 +68,14 @@ class BookRecorder:
             return
         running = self._running.get(quote.symbol)
         if running is None:
-            running = self._running[quote.symbol] = _Minute()
+            running = self._running[quote.symbol] = _Running(self._minute)
         running.quote = quote
         running.updates += 1
 
     def sample(self) -> None:
         """Take one sample of every symbol's newest quote; call it once a second."""
         for running in self._running.values():
-            self._sample(running)
-
-    @staticmethod
-    def _sample(running: _Minute) -> None:
-        if running.quote is not None:
-            running.samples += 1
-            running.spread_bps += spread_bps(running.quote)
-            running.imbalance += imbalance(running.quote)
+            running.sample()
 
     def advance(self, market_now: int) -> list[BookMinute]:
         """Return the finished minute's rows once the market's clock (Unix ms) has left it.
@@ -69,28 +86,17 @@ class BookRecorder:
         minute = market_now - market_now % MINUTE_MS
         if minute <= self._minute:
             return []
-        finished, self._minute = self._minute, minute
-        rows = []
-        for symbol, running in self._running.items():
-            quote = running.quote
-            if quote is None or not running.updates or not finished:
-                continue
-            if not running.samples:
-                self._sample(running)
-            rows.append(
-                BookMinute(
-                    symbol,
-                    finished,
-                    quote.bid,
-                    quote.bid_size,
-                    quote.ask,
-                    quote.ask_size,
-                    running.spread_bps / running.samples,
-                    running.imbalance / running.samples,
-                    running.updates,
-                )
-            )
-        for running in self._running.values():
-            running.updates = running.samples = 0
-            running.spread_bps = running.imbalance = 0.0
-        return rows
+        self._minute = minute
+        rows = [running.finish(minute) for running in self._running.values() if running.minute < minute]
+        return [row for row in rows if row is not None]
+
+    def close(self, symbol: str, minute: int) -> list[BookMinute]:
+        """Return the row of a symbol whose candle of ``minute`` is final, if it was not returned yet.
+
+        A candle may close early: when trading halted on 2023-03-24 the last one ended at 12:39:41.
+        """
+        running = self._running.get(symbol)
+        if running is None or running.minute != minute:
+            return []
+        row = running.finish(minute + MINUTE_MS)
+        return [] if row is None else [row]

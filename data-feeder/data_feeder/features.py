@@ -29,6 +29,8 @@ STALE_POLL_SECONDS: Final = 1.0
 CHUNK_MS: Final = 1440 * MINUTE_MS
 PENDING_MOST: Final = 20_000
 """Candles kept for the live path; beyond that their rows are left to ``mark_unfinished``."""
+BOOKS_MOST: Final = 1440
+"""Book minutes of a symbol kept for candles still to come."""
 
 
 class FeatureTask:
@@ -43,7 +45,7 @@ class FeatureTask:
         self._pending: dict[str, list[Candle]] = defaultdict(list)
         self._pending_count = 0
         self._since = 0.0
-        self._books: dict[tuple[str, int], BookMinute] = {}
+        self._books: dict[str, dict[int, BookMinute]] = defaultdict(dict)
         self._windows: dict[str, Columns] = {}
         self._overflowed = False
         self._work = asyncio.Event()
@@ -51,7 +53,12 @@ class FeatureTask:
     def offer(self, batch: list[Item], books: list[BookMinute]) -> None:
         """Take note of committed candles and book minutes; never waits."""
         for row in books:
-            self._books[row.symbol, row.time] = row
+            waiting = self._books[row.symbol]
+            waiting[row.time] = row
+            if len(waiting) > BOOKS_MOST:
+                # A symbol whose candles do not come: what it needs then is read from the database.
+                waiting.clear()
+                self._windows.pop(row.symbol, None)
         head = [item for item in batch if item.is_head]
         if not head:
             return
@@ -108,7 +115,6 @@ class FeatureTask:
 
     async def _live(self, connection: Connection) -> None:
         pending, self._pending = self._pending, defaultdict(list)
-        books, self._books = self._books, {}
         since, self._pending_count = self._since, 0
         windows: dict[str, tuple[Columns, int]] = {}
         for symbol, candles in pending.items():
@@ -123,14 +129,9 @@ class FeatureTask:
             ):
                 window = await store.load_window(connection, symbol, first - MAX_WINDOW * MINUTE_MS, first)
             start = int(window.time[-1]) + MINUTE_MS
-            later = Columns.from_rows(
-                start,
-                end,
-                [candle[1:] for candle in candles],
-                (),
-                [(b.time, b.spread_bps, b.imbalance) for c in candles if (b := books.get((symbol, c.time)))],
-                float(window.close[-1]),
-            )
+            rows = [candle[1:] for candle in candles]
+            books = self._take_books(symbol, start, end)
+            later = Columns.from_rows(start, end, rows, (), books, float(window.close[-1]))
             windows[symbol] = window.followed_by(later, keep=MAX_WINDOW + len(later)), len(later)
         # Off the event loop: a minute of many symbols must not keep the sockets waiting.
         results = await asyncio.to_thread(_compute, windows)
@@ -139,6 +140,16 @@ class FeatureTask:
             self._windows[symbol] = window.part(max(0, len(window) - MAX_WINDOW), len(window))
         self._count("live", results)
         metrics.FEATURE_SECONDS.observe(self._clock.monotonic() - since)
+
+    def _take_books(self, symbol: str, start: int, end: int) -> list[tuple[int, float, float]]:
+        """Return the book minutes of ``[start, end)`` and forget them and the older ones.
+
+        Those of later minutes wait for their candles, which may be committed in a later batch.
+        """
+        waiting = self._books[symbol]
+        due = [time for time in waiting if time < end]
+        taken = [waiting.pop(time) for time in due]
+        return [(b.time, b.spread_bps, b.imbalance) for b in taken if b.time >= start]
 
     async def _refresh(self, connection: Connection) -> bool:
         """Compute one symbol's stale rows again; return False when there are none.

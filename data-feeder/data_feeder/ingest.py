@@ -67,4 +67,5 @@ class Ingest:
         if step.hole is not None:
             self._buffer.add_hole(step.hole)
         if event.final:
+            self._buffer.add_books(self.book.close(sequence.symbol, event.candle.time))
             await self._buffer.put(Item(event.candle, event.event_time, now, step.is_head))

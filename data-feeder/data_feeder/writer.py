@@ -102,10 +102,10 @@ class Writer:
             except TimeoutError:
                 continue
             batch = self._buffer.peek(self._limit)
-            # Taken before the candles are written: a candle's features need its minute of the book.
+            # Before their candles: the features of a candle need its minute of the book.
             self._books += self._buffer.take_books()
-            committed = await self._write(connection, batch) if batch else []
             books_committed = await self._write_books(connection)
+            committed = await self._write(connection, batch) if batch else []
             if committed or books_committed:
                 self._on_commit(committed, books_committed)
 

@@ -95,6 +95,17 @@ async def test_a_window_that_begins_inside_an_outage_knows_the_close_before_it(m
     assert window.close[0] == 1.5
 
 
+async def test_a_book_minute_after_its_candle_makes_features_stale(market: Connection) -> None:
+    await store(market, [1])
+    await market.execute("DELETE FROM stale_features")
+    rows = [BookMinute("BTCUSDT", minute(n), 1, 1, 1, 1, 2.5, -0.5, 9) for n in (1, 2)]
+    await books.write(market, rows, known_at=minute(3))
+    assert await market.fetchval("SELECT from_time FROM stale_features") == minute(2)
+    await market.execute("DELETE FROM stale_features")
+    await books.write(market, rows, known_at=minute(3))
+    assert await market.fetchval("SELECT count(*) FROM stale_features") == 0, "nothing was written"
+
+
 async def test_stale_ranges_are_taken_whole_and_settled_by_id(market: Connection) -> None:
     insert = "INSERT INTO stale_features (symbol, from_time, to_time) VALUES ('BTCUSDT', $1, $2)"
     for start, end in ((10, 20), (15, 30), (40, 50)):

@@ -65,6 +65,21 @@ def test_time_within_the_minute_or_backwards_changes_nothing() -> None:
     assert len(book.advance(T0 + MINUTE_MS)) == 1
 
 
+def test_a_candle_that_closes_early_closes_its_book_minute() -> None:
+    book = BookRecorder()
+    book.advance(T0)
+    book.update(quote(99.0, 101.0))
+    book.update(quote(99.0, 101.0, symbol="C"))
+    (row,) = book.close("B", T0)
+    assert (row.symbol, row.time, row.updates) == ("B", T0, 1)
+    assert book.close("B", T0) == []
+    book.update(quote(100.0, 100.0))
+    (other,) = book.advance(T0 + MINUTE_MS)
+    assert other.symbol == "C"
+    (following,) = book.advance(T0 + 2 * MINUTE_MS)
+    assert (following.symbol, following.time, following.updates) == ("B", T0 + MINUTE_MS, 1)
+
+
 def test_an_impossible_quote_is_not_counted() -> None:
     book = BookRecorder()
     book.advance(T0)

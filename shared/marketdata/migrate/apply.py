@@ -54,7 +54,9 @@ async def _ensure_extension(connection: Connection) -> None:
 
 
 async def ensure_reader(connection: Connection, password: str) -> bool:
-    """Create the role ``mlreader`` or set its password; False where this role may not.
+    """Create the role ``mlreader`` and set its password; False where this role may not.
+
+    Without a password the role is left as it is; a new one cannot log in.
 
     Roles belong to the whole cluster: another database's migration may be at the same one.
     """
@@ -78,8 +80,6 @@ async def _set_reader(connection: Connection, password: str) -> bool:
             "SELECT format('ALTER ROLE mlreader LOGIN PASSWORD %L', $1::text)", scram.verifier(password)
         )
         await connection.execute(statement)
-    else:
-        await connection.execute("ALTER ROLE mlreader NOLOGIN")
     return True
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from marketdata.database import Connection
+from marketdata.features.registry import MAX_WINDOW
 from marketdata.store.queries import QUERIES
 
 
@@ -24,6 +25,9 @@ class BookMinute(NamedTuple):
 
 
 async def write(connection: Connection, minutes: Sequence[BookMinute], *, known_at: int) -> None:
-    """Write book minutes; one that is stored already stays. ``known_at`` is exchange time, ms."""
+    """Write book minutes; one that is stored already stays. ``known_at`` is exchange time, ms.
+
+    Write them before their candles: the feature rows of a candle stored already become stale.
+    """
     if minutes:
-        await connection.execute(QUERIES["write_books"], *zip(*minutes, strict=True), known_at)
+        await connection.execute(QUERIES["write_books"], *zip(*minutes, strict=True), known_at, MAX_WINDOW)

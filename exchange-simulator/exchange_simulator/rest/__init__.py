@@ -1,0 +1,1 @@
+"""The HTTP side: REST, archive files and control."""

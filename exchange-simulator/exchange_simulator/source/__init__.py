@@ -1,0 +1,1 @@
+"""Where the candles come from: a seed or recorded archives."""

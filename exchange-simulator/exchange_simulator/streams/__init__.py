@@ -1,0 +1,1 @@
+"""The WebSocket side: what is sent, when, and to whom."""

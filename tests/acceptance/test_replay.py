@@ -1,0 +1,176 @@
+"""Real days through the whole pipeline, at speed, with the feeder killed on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.processes import Program, answer, database_environment, free_port, until
+
+from marketdata import database as db
+from marketdata.database import Connection
+from marketdata.features.engine import compute
+from marketdata.features.registry import MAX_WINDOW, NAMES
+from marketdata.minutes import from_datetime, to_datetime
+from marketdata.models import MINUTE_MS, Candle
+from marketdata.settings import DatabaseSettings
+from marketdata.store import features
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+DAYS = tuple(f"2023-03-{day}" for day in range(22, 27))
+FIRST = 1679443200000  # 2023-03-22T00:00:00Z
+END = FIRST + 5 * 1440 * MINUTE_MS
+HALT = (1679661600000, 1679666400000)  # 12:40 to 14:00 on the 24th
+SPEED = 4000
+
+
+def archived(real_data: Path) -> dict[tuple[str, int], Candle]:
+    """Read the exchange's own files, by a reader that shares nothing with the suite's."""
+    rows: dict[tuple[str, int], Candle] = {}
+    for symbol in SYMBOLS:
+        for day in DAYS:
+            path = real_data / "spot_daily_zips" / "1m" / f"{symbol}-1m-{day}.zip"
+            with zipfile.ZipFile(path) as archive:
+                text = archive.read(archive.namelist()[0]).decode()
+            for r in csv.reader(io.StringIO(text)):
+                rows[symbol, int(r[0])] = Candle(
+                    symbol, int(r[0]), float(r[1]), float(r[2]), float(r[3]), float(r[4]), float(r[5]),
+                    float(r[7]), int(r[8]), float(r[9]), float(r[10]),
+                )  # fmt: skip
+    return rows
+
+
+async def stored(connection: Connection) -> dict[tuple[str, int], Candle]:
+    records = await connection.fetch(
+        "SELECT symbol, time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,"
+        " taker_buy_quote_volume FROM candles_1m"
+    )
+    return {(r["symbol"], r["time"]): Candle(*r) for r in records}
+
+
+async def assert_features_equal_batch(connection: Connection) -> None:
+    """Every stored candle has its feature row, equal to what one batch over all candles gives."""
+    for symbol in SYMBOLS:
+        window = await features.load_window(connection, symbol, FIRST - MAX_WINDOW * MINUTE_MS, END)
+        batch = compute(window)
+        records = await connection.fetch(
+            "SELECT time, values, window_coverage FROM feature_values WHERE symbol = $1 ORDER BY time", symbol
+        )
+        assert [r["time"] for r in records] == batch.time[batch.emit].tolist()
+        live = np.array([[np.nan if v is None else v for v in r["values"]] for r in records])
+        for position, name in enumerate(NAMES):
+            differing = np.flatnonzero(
+                np.isnan(live[:, position]) != np.isnan(batch.values[batch.emit][:, position])
+            )
+            assert not len(differing), (
+                f"{name} null in one of live and batch at {differing[:5]} ({len(differing)})"
+            )
+        np.testing.assert_allclose(live, batch.values[batch.emit], rtol=0, atol=1e-9, equal_nan=True)
+        coverage = np.array([r["window_coverage"] for r in records])
+        np.testing.assert_allclose(coverage, batch.window_coverage[batch.emit], rtol=0, atol=1e-9)
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("interruptions", [0, 2], ids=["undisturbed", "feeder killed"])
+async def test_five_real_days_are_stored_exactly(
+    real_data: Path, database: DatabaseSettings, tmp_path: Path, interruptions: int
+) -> None:
+    stream, http, feeder_port, handler_port = (free_port() for _ in range(4))
+    files = [
+        str(real_data / "spot_daily_zips" / "1m" / f"{symbol}-1m-{day}.zip")
+        for symbol in SYMBOLS
+        for day in DAYS
+    ]
+    environment = {
+        **database_environment(database),
+        "SYMBOLS": ",".join(SYMBOLS),
+        "HISTORY_DAYS": "1",
+        "BINANCE_STREAM_URL": f"ws://127.0.0.1:{stream}",
+        "BINANCE_API_URL": f"http://127.0.0.1:{http}",
+        "FEEDER_PORT": str(feeder_port),
+        "GAP_HANDLER_PORT": str(handler_port),
+        "GAP_HANDLER_URL": f"http://127.0.0.1:{handler_port}",
+    }
+    simulator = Program(
+        tmp_path / "simulator.log", "exchange_simulator", "--replay", *files, "--speed", str(SPEED), "--no-wait",
+        "--stream-port", str(stream), "--http-port", str(http),
+    )  # fmt: skip
+    feeder = Program(tmp_path / "feeder.log", "data_feeder", environment=environment)
+    handler = Program(tmp_path / "handler.log", "gap_handler", environment=environment)
+    programs = (simulator, feeder, handler)
+    connection = await db.connect(database, "test")
+
+    async def market_reaches(time: int) -> bool:
+        now = await connection.fetchval("SELECT market_now()")
+        return now is not None and now >= time
+
+    async def whole() -> bool:
+        return bool(
+            await connection.fetchval(
+                "SELECT (SELECT count(*) FROM candles_1m) = $1"
+                " AND NOT EXISTS (SELECT FROM data_quality_logs WHERE NOT resolved)"
+                " AND NOT EXISTS (SELECT FROM stale_features)"
+                " AND (SELECT count(*) FROM feature_values) = $1",
+                len(expected),
+            )
+        )
+
+    expected = archived(real_data)
+    assert len(expected) == 3 * (5 * 1440 - 80)
+    try:
+        simulator.start()
+        await until(lambda: _alive(http), seconds=20, what="the simulator answers", programs=programs)
+        handler.start()
+        feeder.start()
+        for n in range(interruptions):
+            at = FIRST + (n + 1) * 1300 * MINUTE_MS
+            await until(lambda at=at: market_reaches(at), seconds=120, what="a day passes", programs=programs)
+            feeder.kill()
+            await asyncio.sleep(3)
+            feeder.start()
+        await until(lambda: market_reaches(END), seconds=200, what="the replay ends", programs=programs)
+        await until(whole, seconds=120, what="every gap is closed", programs=programs)
+
+        assert await stored(connection) == expected
+        outages = await connection.fetch(
+            "SELECT symbol, gap_start, gap_end, candles_missing, detail ->> 'confirmed' AS confirmed"
+            " FROM data_quality_logs WHERE event_type = 'outage' ORDER BY symbol"
+        )
+        assert [tuple(r) for r in outages] == [(symbol, *HALT, 80, "true") for symbol in SYMBOLS]
+        for symbol in SYMBOLS:
+            covered = await connection.fetch(
+                "SELECT status, sum(extract(epoch FROM to_time - from_time) / 60)::integer AS minutes"
+                " FROM candle_coverage($1, $2, $3) GROUP BY status",
+                symbol, FIRST, END,
+            )  # fmt: skip
+            minutes = {r["status"]: r["minutes"] for r in covered}
+            assert "missing" not in minutes
+            assert minutes["outage"] == 80
+            assert minutes["no-trade"] == 72
+            assert sum(minutes.values()) == 5 * 1440
+        if not interruptions:
+            sources = await connection.fetch("SELECT source, count(*) AS n FROM candles_1m GROUP BY source")
+            counted = {r["source"]: r["n"] for r in sources}
+            assert counted["stream"] > 0.95 * len(expected)
+        await assert_features_equal_batch(connection)
+        health = await answer(f"http://127.0.0.1:{feeder_port}/health")
+        assert health["status"] == "healthy"
+        assert health["last_candle_time"] == to_datetime(END - MINUTE_MS).isoformat().replace("+00:00", "Z")
+        assert from_datetime(to_datetime(END)) == END
+    finally:
+        await connection.close()
+        for program in programs:
+            if program.running:
+                program.stop()
+
+
+async def _alive(port: int) -> bool:
+    return await answer(f"http://127.0.0.1:{port}/api/v3/ping") == {} and bool(
+        await answer(f"http://127.0.0.1:{port}/api/v3/time")
+    )
