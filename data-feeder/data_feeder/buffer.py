@@ -54,7 +54,8 @@ class Buffer:
         if len(self._candles) >= self._capacity and not self._given_up:
             self._room.clear()
             try:
-                await asyncio.wait_for(self._room.wait(), self._press_back)
+                async with asyncio.timeout(self._press_back):
+                    await self._room.wait()
             except TimeoutError:
                 # From here on the socket is read at full speed until the database makes room.
                 self._given_up = True

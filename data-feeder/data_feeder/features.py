@@ -109,7 +109,8 @@ class FeatureTask:
             if not self._pending_count:
                 self._work.clear()
                 try:
-                    await asyncio.wait_for(self._work.wait(), max(0.0, stale_at - self._clock.monotonic()))
+                    async with asyncio.timeout(max(0.0, stale_at - self._clock.monotonic())):
+                        await self._work.wait()
                 except TimeoutError:
                     continue
 

@@ -110,7 +110,8 @@ class Feeder:
                 task.cancel()
         if self._writer is not None and self._writer.connected:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._buffer.drained(), DRAIN_SECONDS)
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    await self._buffer.drained()
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         settings, clock = self._settings, self._clock

@@ -96,9 +96,8 @@ class Writer:
                 await self._audit(connection)
                 audit_at = self._clock.monotonic() + AUDIT_SECONDS
             try:
-                await asyncio.wait_for(
-                    self._buffer.wait(), max(0.0, audit_at - self._clock.monotonic()) + 0.1
-                )
+                async with asyncio.timeout(max(0.0, audit_at - self._clock.monotonic()) + 0.1):
+                    await self._buffer.wait()
             except TimeoutError:
                 continue
             batch = self._buffer.peek(self._limit)
