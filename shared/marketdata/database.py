@@ -48,6 +48,8 @@ TRANSIENT: Final = (
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
+    # A pooled connection whose server has just ended it, asked before it has noticed.
+    asyncpg.InternalClientError,
 )
 """Failures of the database that pass: whoever meets one keeps its work and tries again."""
 

@@ -1,0 +1,90 @@
+"""``python -m gap_handler``: repair the candle history until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Final
+
+import uvloop
+
+from gap_handler.queries import QUERIES
+from gap_handler.server import listen
+from gap_handler.service import running
+from marketdata import database, log
+from marketdata.clock import SystemClock
+from marketdata.errors import ConfigurationError, MarketDataError, SchemaError
+from marketdata.settings import DatabaseSettings, Settings, load
+
+_WAIT_SECONDS: Final = 60.0
+
+logger = log.get_logger("gap_handler")
+
+
+class ServerStoppedError(MarketDataError):
+    """The HTTP server ended though nobody told it to."""
+
+
+async def wait_for_schema(settings: DatabaseSettings, *, seconds: float = _WAIT_SECONDS) -> None:
+    """Return once the database is there and migrated. Raises ``MarketDataError`` when it is not in time."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + seconds
+    await database.wait_for_database(settings, seconds=seconds)
+    connection = await database.connect(settings, "gap_handler-wait")
+    try:
+        while not await connection.fetchval(QUERIES["schema_ready"]):
+            if clock.monotonic() >= deadline:
+                raise SchemaError(
+                    [f"the database {settings.name} has no schema: run python -m marketdata.migrate"]
+                )
+            await clock.sleep(0.5)
+    finally:
+        await connection.close()
+
+
+async def run(settings: Settings, token: str) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    await wait_for_schema(settings.database)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    listening = listen(settings.bind_address, settings.gap_handler_port)
+    async with running(settings, token, listening) as serving:
+        logger.info(
+            "service_started",
+            address=settings.bind_address,
+            port=settings.gap_handler_port,
+            exchange=list(settings.api_urls),
+            workers=settings.max_concurrent_backfills,
+        )
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not stop.is_set():
+            raise ServerStoppedError("the HTTP server stopped by itself") from serving.exception()
+        logger.info("service_stopping")
+    logger.info("service_stopped")
+
+
+def main() -> int:
+    """Run and return the exit code: 0, 2 for unusable settings, 1 with the reason for all else."""
+    try:
+        settings = load(os.environ)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            print(f"gap-handler: {problem}", file=sys.stderr)
+        return 2
+    log.configure("gap_handler", settings.log_level)
+    try:
+        uvloop.run(run(settings, os.environ.get("BACKFILL_TOKEN", "")))
+    except MarketDataError as error:
+        print(f"gap-handler: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

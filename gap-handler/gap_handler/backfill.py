@@ -1,0 +1,202 @@
+"""One run over a piece of work: fetch what is missing, write it, decide what stays missing, settle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+
+from gap_handler import outages, plan
+from gap_handler.connections import borrow
+from gap_handler.exchange import Exchange
+from gap_handler.listing import Listings
+from gap_handler.outages import Finding
+from gap_handler.plan import Run
+from gap_handler.queries import QUERIES
+from gap_handler.verdict import delay_after
+from marketdata.binance.rest import RestCandle
+from marketdata.candles import candle_problem
+from marketdata.clock import MarketClock
+from marketdata.log import get_logger
+from marketdata.minutes import isoformat
+from marketdata.models import MINUTE_MS, Source
+from marketdata.store import candles, ledger
+from marketdata.store.ledger import Gap, Work
+
+log = get_logger(__name__)
+
+_NEAR_NOW_MS: Final = 10 * MINUTE_MS
+_TIME_KEEPS_SECONDS: Final = 5.0
+# Between rounds something was written; this bounds an exchange that changes its answers all the time.
+_MOST_ROUNDS: Final = 20
+
+
+class Report(NamedTuple):
+    """How a run ended: candles recovered, and why it could not be closed (None: it is)."""
+
+    recovered: int
+    waiting_for: str | None
+
+
+class Backfill:
+    """Runs over gaps and outages. Stateless between runs but for what the exchange said of itself."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool[Any],
+        exchange: Exchange,
+        listings: Listings,
+        market: MarketClock,
+        *,
+        confirm_seconds: int,
+        lease_seconds: float,
+    ) -> None:
+        self._pool = pool
+        self._exchange = exchange
+        self._listings = listings
+        self._market = market
+        self._confirm_seconds = confirm_seconds
+        self._lease_seconds = lease_seconds
+
+    async def run(self, work: Work, progress: Callable[[int], None]) -> Report:
+        """Work once over a leased gap or outage, and settle it.
+
+        ``progress`` is told of every answer, with the candles it recovered. Raises ``ExchangeError``,
+        ``DecodeError`` and the database's errors; what was written by then stays.
+        """
+        gap = work.gap
+        await self._learn_time(gap)
+        first_kline = await self._listings.first_kline(gap.symbol)
+        progress(0)
+        recovered, refused, reasons = 0, set[int](), list[Finding]()
+        for _ in range(_MOST_ROUNDS):
+            written, seen = await self._fetch(work, progress)
+            recovered += written
+            refused |= seen
+            reasons = []
+            again = False
+            for run in await self._missing(work):
+                finding = await outages.look(
+                    self._exchange,
+                    gap.symbol,
+                    run,
+                    first_kline=first_kline,
+                    refused=frozenset(refused),
+                    market=self._market,
+                )
+                progress(0)
+                if finding is Finding.ROWS:
+                    again = True
+                elif finding is not Finding.OUTAGE:
+                    reasons.append(finding)
+                elif not work.is_outage:
+                    await self._record_outage(gap.symbol, run)
+            if not again or not written:
+                break
+        else:
+            again = True
+        waiting_for = str(reasons[-1]) if reasons else None
+        if waiting_for is None and again:
+            waiting_for = "the exchange's rows differ from answer to answer"
+        return Report(recovered, await self._settle(work, waiting_for))
+
+    async def _learn_time(self, gap: Gap) -> None:
+        """Bring the market's clock up to the exchange's where a minute's end may be close."""
+        async with borrow(self._pool) as connection:
+            stored: int | None = await connection.fetchval(QUERIES["market"])
+        self._market.advance(stored or 0)
+        near = gap.end > self._market.now_ms - _NEAR_NOW_MS
+        if near or self._exchange.time_age > _TIME_KEEPS_SECONDS:
+            now = await self._exchange.server_time()
+            async with borrow(self._pool) as connection:
+                await connection.execute(QUERIES["advance_clock"], now)
+
+    async def _missing(self, work: Work) -> list[Run]:
+        gap = work.gap
+        async with borrow(self._pool) as connection:
+            records = await connection.fetch(
+                QUERIES["missing"], gap.symbol, gap.start, gap.end, work.is_outage
+            )
+        return [Run(record["starts"], record["ends"]) for record in records]
+
+    async def _fetch(self, work: Work, progress: Callable[[int], None]) -> tuple[int, set[int]]:
+        """Page over what is missing; return the candles recovered and the minutes whose rows were refused."""
+        missing = await self._missing(work)
+        recovered, refused = 0, set[int]()
+        cursor = plan.next_missing(missing, work.gap.start)
+        while cursor is not None:
+            within = Run(cursor, missing[-1].end)
+            rows = await self._exchange.klines(work.gap.symbol, start=within.start, end=within.end)
+            final = plan.usable(rows, within, self._market.now_ms)
+            written = await self._write(work, within, final)
+            recovered += written
+            refused |= plan.refused_minutes(final)
+            progress(written)
+            following = plan.after(rows, cursor)
+            cursor = None if following is None else plan.next_missing(missing, following)
+        return recovered, refused
+
+    async def _write(self, work: Work, within: Run, rows: Sequence[RestCandle]) -> int:
+        if not rows:
+            return 0
+        known_at = self._market.now_ms
+        async with borrow(self._pool) as connection, connection.transaction():
+            if any(candle_problem(row.candle) for row in rows):
+                known = await connection.fetch(
+                    QUERIES["known_invalid"], work.gap.symbol, within.start, within.end
+                )
+                noted = {record["time"] for record in known}
+                rows = [
+                    row for row in rows if row.candle.time not in noted or candle_problem(row.candle) is None
+                ]
+            written = await candles.write(
+                connection, [candles.Row(row.candle, known_at) for row in rows], source=Source.REST
+            )
+            await connection.execute(
+                QUERIES["add_recovered"], work.gap.id, written.inserted, self._lease_seconds
+            )
+        return written.inserted
+
+    async def _record_outage(self, symbol: str, run: Run) -> None:
+        async with borrow(self._pool) as connection:
+            await ledger.record_outage(
+                connection, symbol, run.start, run.end, confirm_seconds=self._confirm_seconds
+            )
+        log.warning(
+            "outage_provisional",
+            symbol=symbol,
+            start=isoformat(run.start),
+            end=isoformat(run.end),
+            minutes=run.minutes,
+            confirm_seconds=self._confirm_seconds,
+        )
+
+    async def _settle(self, work: Work, waiting_for: str | None) -> str | None:
+        """Close the work, or leave what is left of it for a later try; return why it waits."""
+        gap = work.gap
+        if work.is_outage:
+            if waiting_for is None:
+                left = await self._missing(work)
+                async with borrow(self._pool) as connection:
+                    await ledger.settle_outage(connection, gap.id)
+                for run in left:
+                    log.warning(
+                        "outage_confirmed",
+                        symbol=gap.symbol,
+                        start=isoformat(run.start),
+                        end=isoformat(run.end),
+                        minutes=run.minutes,
+                    )
+            else:
+                async with borrow(self._pool) as connection:
+                    await ledger.release(
+                        connection, gap.id, retry_seconds=delay_after(work.attempts), reason=waiting_for
+                    )
+            return waiting_for
+        reason = waiting_for or "minutes of it went missing again"
+        async with borrow(self._pool) as connection:
+            closed = await ledger.settle_gap(
+                connection, gap.id, recovered=0, retry_seconds=delay_after(work.attempts), reason=reason
+            )
+        return None if closed else reason

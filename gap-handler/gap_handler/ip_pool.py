@@ -1,0 +1,102 @@
+"""One exchange address pool's allowance: spaced requests, used weight, and pauses that bind everyone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiolimiter import AsyncLimiter
+
+from marketdata import metrics
+from marketdata.binance.rest import DEFAULT_WEIGHT_LIMIT, used_weight
+from marketdata.clock import Clock
+from marketdata.errors import ExchangeError, RateLimitedError, RestrictedError
+from marketdata.log import get_logger
+
+log = get_logger(__name__)
+
+REQUESTS_A_SECOND: Final = 10
+SOFT_STOP: Final = 0.9
+"""Share of the weight limit at which we stop by ourselves until the minute turns."""
+_LOG_EVERY_SECONDS: Final = 600.0
+
+
+def pool_of(url: str) -> str:
+    """Return the name of the pool whose limits a base address counts against.
+
+    ``api``, ``api-gcp`` and ``api1`` … ``api4`` of binance.com are one (rest-api.md, "IP limits").
+    """
+    host = (urlsplit(url).hostname or "").lower()
+    if re.fullmatch(r"api[a-z0-9-]*\.binance\.com", host):
+        return "api.binance.com"
+    return urlsplit(url).netloc.lower()
+
+
+def seconds_to_next_minute(headers: Mapping[str, str]) -> float:
+    """Return the seconds until the server's wall-clock minute turns, by its ``Date``; 10 without one."""
+    try:
+        return 61.0 - parsedate_to_datetime(headers.get("date", "")).second
+    except ValueError:
+        return 10.0
+
+
+class IpPool:
+    """Everyone who asks this pool passes through ``enter`` first and reports through ``note``."""
+
+    def __init__(self, name: str, clock: Clock, *, requests_a_second: float = REQUESTS_A_SECOND) -> None:
+        self.name = name
+        self.weight_limit = DEFAULT_WEIGHT_LIMIT
+        self.used_weight = 0
+        self._clock = clock
+        self._spacing = AsyncLimiter(1, 1 / requests_a_second)
+        self._paused_until = 0.0
+        self._pause: ExchangeError | None = None
+        self._logged_at = -_LOG_EVERY_SECONDS
+
+    @property
+    def paused_seconds(self) -> float:
+        """Seconds until requests are allowed again; 0 when they are."""
+        return max(self._paused_until - self._clock.monotonic(), 0.0) if self._pause else 0.0
+
+    def check(self) -> None:
+        """Raise the error that paused the pool, while it is."""
+        left = self.paused_seconds
+        if left <= 0 or self._pause is None:
+            self._pause = None
+            return
+        if isinstance(self._pause, RateLimitedError):
+            raise RateLimitedError(
+                str(self._pause), status=self._pause.status, retry_after=left, code=self._pause.code
+            )
+        raise RestrictedError(str(self._pause), status=self._pause.status)
+
+    async def enter(self) -> None:
+        """Wait for this request's turn. Raises ``RateLimitedError`` or ``RestrictedError`` in a pause."""
+        self.check()
+        await self._spacing.acquire()
+        self.check()
+
+    def pause(self, error: RateLimitedError | RestrictedError, seconds: float) -> None:
+        """Stop everyone for ``seconds``; a longer pause that is under way stays."""
+        until = self._clock.monotonic() + seconds
+        if until > self._paused_until or self._pause is None:
+            self._paused_until, self._pause = until, error
+            log.warning("exchange_paused", pool=self.name, seconds=round(seconds, 1), reason=str(error))
+
+    def note(self, headers: Mapping[str, str]) -> None:
+        """Take note of an answer's used weight; near the limit, stop until the minute turns."""
+        used = used_weight(headers)
+        if used is None:
+            return
+        self.used_weight = used
+        metrics.REST_WEIGHT.set(used)
+        if self._clock.monotonic() - self._logged_at >= _LOG_EVERY_SECONDS:
+            self._logged_at = self._clock.monotonic()
+            log.info("rest_weight_used", pool=self.name, used=used, limit=self.weight_limit)
+        if used >= SOFT_STOP * self.weight_limit:
+            seconds = seconds_to_next_minute(headers)
+            reason = f"{used} of {self.weight_limit} request weight used in this minute"
+            self.pause(RateLimitedError(reason, status=0, retry_after=seconds), seconds)

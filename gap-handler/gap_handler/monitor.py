@@ -1,0 +1,53 @@
+"""Keeps the metrics fresh, and the exchange's state known while there is nothing to fetch."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import asyncpg
+
+from gap_handler.connections import borrow
+from gap_handler.exchange import Exchange
+from gap_handler.probe import Probe
+from gap_handler.queries import QUERIES
+from marketdata.errors import RejectedError
+from marketdata.log import get_logger
+
+log = get_logger(__name__)
+
+EVERY_SECONDS: Final = 10.0
+_OK_KEEPS_SECONDS: Final = 60.0
+_FAILURE_KEEPS_SECONDS: Final = 20.0
+
+
+class Monitor:
+    """Two tasks' steps: one looks at the ledger, one at the exchange."""
+
+    def __init__(
+        self, pool: asyncpg.Pool[Any], probe: Probe, exchange: Exchange, fallback_symbol: str
+    ) -> None:
+        self._pool = pool
+        self._probe = probe
+        self._exchange = exchange
+        self._symbol = fallback_symbol
+        self._limits_known = False
+
+    async def look_at_ledger(self) -> None:
+        """Bring ``open_gaps`` up to date."""
+        await self._probe.look(5.0)
+
+    async def look_at_exchange(self) -> None:
+        """Ask for the limits once, then for the time whenever the last answer is old."""
+        state = self._exchange.state
+        if self._exchange.pool.paused_seconds > 0:
+            return
+        if not self._limits_known:
+            async with borrow(self._pool) as connection:
+                symbol = await connection.fetchval(QUERIES["any_symbol"]) or self._symbol
+            try:
+                await self._exchange.read_limits(symbol)
+            except RejectedError as error:
+                log.warning("exchange_limits_unknown", symbol=symbol, reason=str(error))
+            self._limits_known = True
+        elif state.age > (_OK_KEEPS_SECONDS if state.ok else _FAILURE_KEEPS_SECONDS):
+            await self._exchange.server_time()

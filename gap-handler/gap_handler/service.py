@@ -1,0 +1,110 @@
+"""The whole service, wired: everything that runs, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from gap_handler import monitor, scheduler, tasks
+from gap_handler.api import create_app
+from gap_handler.backfill import Backfill
+from gap_handler.exchange import Exchange
+from gap_handler.failover import FailoverLedger
+from gap_handler.health import HealthCheck
+from gap_handler.jobs import Jobs
+from gap_handler.listing import Listings
+from gap_handler.nudge import Nudge
+from gap_handler.probe import Probe
+from gap_handler.server import Server
+from gap_handler.totals import Totals
+from gap_handler.worker import LEASE_SECONDS, Worker
+from marketdata import database
+from marketdata.clock import MarketClock, SystemClock
+from marketdata.log import get_logger
+from marketdata.settings import Settings
+
+log = get_logger(__name__)
+
+_STOP_SECONDS: Final = 8.0
+# Heartbeats, the probe, the scheduler, the monitor and a few requests beside the workers.
+_SPARE_CONNECTIONS: Final = 8
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, token: str, listening: socket.socket
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the service inside the ``async with``; yields the task of its HTTP server.
+
+    On leaving, no new work is claimed, work under way is given back, and connections are closed.
+    """
+    clock, market, nudge, totals = SystemClock(), MarketClock(), Nudge(), Totals()
+    pool = await database.create_pool(
+        settings.database, "gap_handler", settings.max_concurrent_backfills + _SPARE_CONNECTIONS
+    )
+    exchange = Exchange(settings.api_urls, market, clock, on_failover=FailoverLedger(pool))
+    probe = Probe(pool)
+    health = HealthCheck(probe, exchange.state, totals, clock)
+    backfill = Backfill(
+        pool,
+        exchange,
+        Listings(pool, exchange),
+        market,
+        confirm_seconds=settings.outage_confirm_seconds,
+        lease_seconds=LEASE_SECONDS,
+    )
+    watch = monitor.Monitor(pool, probe, exchange, settings.symbols[0])
+    jobs_due, rollups = scheduler.Scheduler(pool), scheduler.Rollups(pool)
+    workers = [
+        Worker(
+            pool,
+            backfill,
+            exchange.opened,
+            nudge,
+            totals,
+            clock,
+            timeout_seconds=settings.backfill_timeout_seconds,
+            on_closed=rollups.refresh,
+        )
+        for _ in range(settings.max_concurrent_backfills)
+    ]
+    background = {
+        asyncio.create_task(tasks.forever("backfill", worker.step, clock), name=f"backfill-{number}")
+        for number, worker in enumerate(workers, start=1)
+    } | {
+        asyncio.create_task(tasks.forever(name, step, clock, every=every), name=name)
+        for name, step, every in (
+            ("scheduler", jobs_due.step, scheduler.EVERY_SECONDS),
+            ("ledger_monitor", watch.look_at_ledger, monitor.EVERY_SECONDS),
+            ("exchange_monitor", watch.look_at_exchange, monitor.EVERY_SECONDS),
+        )
+    }
+    stopping = False
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not stopping:
+            health.ended.append(task.get_name())
+            log.error("task_ended", task=task.get_name())
+
+    for task in background:
+        task.add_done_callback(ended)
+    server = Server(create_app(Jobs(pool, exchange, market, nudge), health, token))
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
+    try:
+        yield serving
+    finally:
+        stopping = True
+        for task in background:
+            task.cancel()
+        server.should_exit = True
+        await asyncio.wait({*background, serving}, timeout=_STOP_SECONDS)
+        await probe.close()
+        await exchange.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await pool.close()
+        pool.terminate()

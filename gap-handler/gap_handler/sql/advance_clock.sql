@@ -1,0 +1,1 @@
+SELECT advance_market_clock($1)

@@ -1,0 +1,1 @@
+SELECT symbol FROM symbols WHERE status = 'TRADING' ORDER BY symbol LIMIT 1

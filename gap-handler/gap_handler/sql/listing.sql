@@ -1,0 +1,1 @@
+SELECT first_kline FROM symbols WHERE symbol = $1

@@ -1,0 +1,1 @@
+SELECT market_now()

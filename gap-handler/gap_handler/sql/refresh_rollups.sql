@@ -1,0 +1,1 @@
+CALL refresh_rollups($1, $2)
