@@ -14,7 +14,6 @@ from marketdata.errors import DecodeError, RejectedError, UnavailableError, Unkn
 
 _TIMEOUT: Final = httpx.Timeout(10.0)
 _NO_SUCH_SYMBOL: Final = (-1121, -1100)
-SIMULATOR_HEADER: Final = "x-exchange-simulator"
 
 
 class Listing(NamedTuple):
@@ -38,7 +37,7 @@ async def _ask(client: httpx.AsyncClient, symbols: Sequence[str]) -> Listing:
     return Listing(
         info.server_time,
         {symbol: info.instruments[symbol].status for symbol in symbols if symbol in info.instruments},
-        "simulator" if SIMULATOR_HEADER in answer.headers else "binance",
+        rest.answered_by(answer.headers),
     )
 
 

@@ -50,7 +50,7 @@ async def prepare(connection: Connection, settings: Settings, status: Status, cl
     """Register the symbols and return what to stream.
 
     Waits for an exchange that is down. Raises ``UnknownSymbolError`` for a symbol it never had and
-    ``ConfigurationError`` when the database holds another exchange's candles.
+    ``WrongExchangeError`` when the database holds another exchange's candles.
     """
     listed = await _listing(connection, settings, status, clock)
     if listed is None:

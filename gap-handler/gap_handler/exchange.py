@@ -30,6 +30,8 @@ REQUEST_SECONDS: Final = 20.0
 
 FailoverNote = Callable[[str, str, str], Awaitable[None]]
 """Told of a change of host that works: from, to, reason."""
+Guard = Callable[[str], Awaitable[None]]
+"""Told whose answers these are, before the first is used; raises ``WrongExchangeError`` to refuse them."""
 
 
 class Klines(Protocol):
@@ -51,6 +53,7 @@ class Exchange:
         clock: Clock,
         *,
         on_failover: FailoverNote | None = None,
+        guard: Guard | None = None,
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         self.state = ExchangeState(clock)
@@ -58,6 +61,8 @@ class Exchange:
         self._market = market
         self._clock = clock
         self._on_failover = on_failover
+        self._guard = guard
+        self._accepted: set[str] = set()
         self._request_seconds = request_seconds
         self._pools = {name: IpPool(name, clock) for name in {pool_of(url) for url in urls}}
         self._current = 0
@@ -175,7 +180,13 @@ class Exchange:
             pool.pause(refusal, SLOW_SECONDS)
         if refusal is not None:
             raise refusal
+        await self._accept(rest.answered_by(headers))
         return response.content
+
+    async def _accept(self, who: str) -> None:
+        if self._guard is not None and who not in self._accepted:
+            await self._guard(who)
+            self._accepted.add(who)
 
     def _move_on(self, url: str, error: Exception) -> bool:
         """Turn to the next address whose pool is open; False where there is none."""

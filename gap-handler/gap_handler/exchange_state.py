@@ -5,7 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 
 from marketdata.clock import Clock
-from marketdata.errors import DecodeError, RateLimitedError, RejectedError, RestrictedError
+from marketdata.errors import (
+    DecodeError,
+    RateLimitedError,
+    RejectedError,
+    RestrictedError,
+    WrongExchangeError,
+)
 
 
 class ExchangeStatus(StrEnum):
@@ -17,6 +23,7 @@ class ExchangeStatus(StrEnum):
     RESTRICTED = "restricted"
     UNAVAILABLE = "unavailable"
     GARBLED = "garbled"
+    WRONG = "wrong"
 
 
 class ExchangeState:
@@ -57,6 +64,8 @@ class ExchangeState:
                     self.reason = f"waiting {error.retry_after:.0f} s for the next minute: {error}"
             case RestrictedError():
                 self.status, self.reason = ExchangeStatus.RESTRICTED, str(error)
+            case WrongExchangeError():
+                self.status, self.reason = ExchangeStatus.WRONG, str(error)
             case DecodeError():
                 self.status, self.reason = ExchangeStatus.GARBLED, f"the exchange answers nonsense: {error}"
             case _:

@@ -1,4 +1,4 @@
-"""Changes of host, written to the ledger."""
+"""Whose answers are used, and from which host: what the database has to say and to remember of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import asyncpg
 from gap_handler.connections import borrow
 from marketdata.database import TRANSIENT
 from marketdata.log import get_logger
-from marketdata.store import ledger
+from marketdata.store import ledger, symbols
 
 log = get_logger(__name__)
 
@@ -32,3 +32,15 @@ class FailoverLedger:
                 )
         except TRANSIENT as error:
             log.warning("failover_not_noted", left=left, taken=taken, reason=str(error))
+
+
+class ExchangeGuard:
+    """Ties the database to the exchange that answers; another one's answers are refused."""
+
+    def __init__(self, pool: asyncpg.Pool[Any]) -> None:
+        self._pool = pool
+
+    async def __call__(self, who: str) -> None:
+        """Raise ``WrongExchangeError`` when the database holds candles of another than ``who``."""
+        async with borrow(self._pool, 5) as connection:
+            await symbols.claim_exchange(connection, who)

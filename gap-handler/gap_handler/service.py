@@ -13,7 +13,7 @@ from gap_handler import monitor, scheduler, tasks
 from gap_handler.api import create_app
 from gap_handler.backfill import Backfill
 from gap_handler.exchange import Exchange
-from gap_handler.failover import FailoverLedger
+from gap_handler.failover import ExchangeGuard, FailoverLedger
 from gap_handler.health import HealthCheck
 from gap_handler.jobs import Jobs
 from gap_handler.listing import Listings
@@ -46,7 +46,9 @@ async def running(
     pool = await database.create_pool(
         settings.database, "gap_handler", settings.max_concurrent_backfills + _SPARE_CONNECTIONS
     )
-    exchange = Exchange(settings.api_urls, market, clock, on_failover=FailoverLedger(pool))
+    exchange = Exchange(
+        settings.api_urls, market, clock, on_failover=FailoverLedger(pool), guard=ExchangeGuard(pool)
+    )
     probe = Probe(pool)
     health = HealthCheck(probe, exchange.state, totals, clock)
     backfill = Backfill(

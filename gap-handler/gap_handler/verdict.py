@@ -17,6 +17,7 @@ from marketdata.errors import (
     RejectedError,
     RestrictedError,
     UnavailableError,
+    WrongExchangeError,
 )
 
 FIRST_DELAY: Final = 2.0
@@ -80,6 +81,8 @@ def verdict(error: BaseException, attempts: int) -> Verdict:
             return Verdict(Outcome.RATE_LIMITED, error.retry_after, f"the exchange's rate limit: {text}")
         case RestrictedError():
             return Verdict(Outcome.RESTRICTED, SLOW_SECONDS, text)
+        case WrongExchangeError():
+            return Verdict(Outcome.REJECTED, SLOW_SECONDS, text)
         case RejectedError():
             return Verdict(Outcome.REJECTED, SLOW_SECONDS, f"the exchange refuses the request: {text}")
         case UnavailableError():

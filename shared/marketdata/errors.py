@@ -9,6 +9,7 @@ MarketDataError
 │   ├── RateLimitedError    wait: 429, 418 or the WAF's 403, with the seconds to wait
 │   ├── RestrictedError     the operator: 451, this location is not served
 │   ├── RejectedError       us: a request that will never succeed (other 4xx)
+│   ├── WrongExchangeError  the operator: simulated answers for a database of real candles, or the reverse
 │   └── UnavailableError    wait: 5xx, a timeout, a broken connection
 └── DatabaseUnavailableError  wait: the database cannot be reached or refuses work
 """
@@ -68,6 +69,10 @@ class RestrictedError(ExchangeError):
 
 class RejectedError(ExchangeError):
     """A request that will not succeed by repeating it."""
+
+
+class WrongExchangeError(ExchangeError):
+    """Who answers is not whose candles the database holds."""
 
 
 class UnavailableError(ExchangeError):

@@ -12,7 +12,7 @@ from tests.processes import Program, database_environment, free_port
 from exchange_simulator import Simulator, SimulatorConfig
 from marketdata import database as db
 from marketdata.database import Connection
-from marketdata.errors import ConfigurationError, DatabaseUnavailableError
+from marketdata.errors import ConfigurationError, DatabaseUnavailableError, WrongExchangeError
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
 from marketdata.store import symbols
@@ -215,7 +215,7 @@ async def test_an_exchange_that_is_down_at_start_degrades_and_then_works(
 async def test_a_database_of_the_other_exchange_is_refused(connection: Connection) -> None:
     await symbols.claim_exchange(connection, "simulator")
     await symbols.claim_exchange(connection, "simulator")
-    with pytest.raises(ConfigurationError, match="real and simulated candles never share"):
+    with pytest.raises(WrongExchangeError, match="real and simulated candles never share"):
         await symbols.claim_exchange(connection, "binance")
 
 

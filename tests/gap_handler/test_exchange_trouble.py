@@ -130,3 +130,18 @@ async def test_a_job_that_stands_still_is_given_back(
         await eventually(again, seconds=15)
         simulator.faults.clear(fault.id)
         await service.until(job, "completed", seconds=15)
+
+
+async def test_simulated_answers_never_enter_a_database_of_real_candles(
+    database: DatabaseSettings, ledger: Connection, simulator: Simulator
+) -> None:
+    await ledger.execute("UPDATE platform_state SET exchange = 'binance'")
+    async with handler(database, simulator.api_url) as service:
+        await service.post(SYMBOL, NOON - HOUR_MS, NOON)
+
+        async def refused() -> bool:
+            health = await service.health()
+            return health["status"] == "degraded" and "never share a database" in str(health["reasons"])
+
+        await eventually(refused)
+    assert await ledger.fetchval("SELECT count(*) FROM candles_1m") == 0

@@ -29,6 +29,9 @@ EXCHANGE_INFO_WEIGHT: Final = 20
 DEFAULT_WEIGHT_LIMIT: Final = 6000
 """Request weight a minute and address, until exchangeInfo says otherwise."""
 
+SIMULATOR_HEADER: Final = "x-exchange-simulator"
+"""Every answer of the exchange simulator carries it, so that simulated candles are never taken for real."""
+
 RESTRICTED_HELP: Final = (
     "the exchange does not serve this location (HTTP 451). Public data is usually still served by the"
     " market-data hosts: set BINANCE_API_URL=https://data-api.binance.vision and"
@@ -127,6 +130,11 @@ def decode_exchange_info(raw: bytes) -> ExchangeInfo:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DecodeError(f"not an exchangeInfo answer ({error!r})", raw) from None
+
+
+def answered_by(headers: Mapping[str, str]) -> str:
+    """Return whose answer it is, ``binance`` or ``simulator``; header names are lower-case."""
+    return "simulator" if SIMULATOR_HEADER in headers else "binance"
 
 
 def used_weight(headers: Mapping[str, str]) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import asyncpg
 
 from marketdata.database import Connection
-from marketdata.errors import ConfigurationError, SchemaError
+from marketdata.errors import SchemaError, WrongExchangeError
 from marketdata.features.registry import FEATURE_VERSION, NAMES
 from marketdata.models import MINUTE_MS
 
@@ -42,17 +42,15 @@ async def known(connection: Connection) -> set[str]:
 async def claim_exchange(connection: Connection, exchange: str) -> None:
     """Tie this database to ``binance`` or ``simulator``.
 
-    Raises ``ConfigurationError`` when it holds the other's candles.
+    Raises ``WrongExchangeError`` when it holds the other's candles.
     """
     holder = await connection.fetchval(
         "UPDATE platform_state SET exchange = coalesce(exchange, $1) RETURNING exchange", exchange
     )
     if holder != exchange:
-        raise ConfigurationError(
-            [
-                f"this database holds candles of {holder}, but BINANCE_API_URL is answered by {exchange}:"
-                " real and simulated candles never share a database"
-            ]
+        raise WrongExchangeError(
+            f"this database holds candles of {holder}, but BINANCE_API_URL is answered by {exchange}:"
+            " real and simulated candles never share a database"
         )
 
 
