@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from data_feeder.sequence import Hole
 from marketdata import metrics
-from marketdata.models import Candle
+from marketdata.models import MINUTE_MS, Candle
 from marketdata.store.books import BookMinute
 
 CAPACITY: Final = 50_000
@@ -35,7 +35,7 @@ class Buffer:
         self._candles: deque[Item] = deque()
         self.books: list[BookMinute] = []
         self.holes: list[Hole] = []
-        self.shed = False
+        self._shed: dict[str, tuple[int, int]] = {}
         self._given_up = False
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -49,7 +49,7 @@ class Buffer:
 
     async def put(self, item: Item) -> None:
         """Add a candle. A full buffer waits for room at most ``press_back`` seconds, then gives its
-        oldest candle up: ``shed`` tells the writer to look for what is missing.
+        oldest candle up, which becomes a hole for the ledger.
         """
         if len(self._candles) >= self._capacity and not self._given_up:
             self._room.clear()
@@ -60,9 +60,7 @@ class Buffer:
                 # From here on the socket is read at full speed until the database makes room.
                 self._given_up = True
         while len(self._candles) >= self._capacity:
-            self._candles.popleft()
-            metrics.CANDLES_SHED.inc()
-            self.shed = True
+            self._give_up(self._candles.popleft().candle)
         self._candles.append(item)
         self._work.set()
         self._drained.clear()
@@ -76,12 +74,16 @@ class Buffer:
             self._work.set()
 
     def add_hole(self, hole: Hole) -> None:
-        """Add a hole for the ledger; beyond the capacity an audit finds the rest."""
-        if len(self.holes) < self._capacity:
-            self.holes.append(hole)
-        else:
-            self.shed = True
+        """Add a hole for the ledger; beyond the capacity the oldest are left to the next audit."""
+        self.holes.append(hole)
+        del self.holes[: -self._capacity]
         self._work.set()
+
+    def _give_up(self, candle: Candle) -> None:
+        """Remember a range a symbol, however many candles are given up: the ledger asks what is stored."""
+        start, end = self._shed.get(candle.symbol, (candle.time, candle.time))
+        self._shed[candle.symbol] = min(start, candle.time), max(end, candle.time + MINUTE_MS)
+        metrics.CANDLES_SHED.inc()
 
     async def wait(self) -> None:
         """Return when there is something to do."""
@@ -108,7 +110,7 @@ class Buffer:
         metrics.WRITE_BUFFER.set(len(self._candles))
         if not self._candles:
             self._drained.set()
-        if not self._candles and not self.books and not self.holes:
+        if not (self._candles or self.books or self.holes or self._shed):
             self._work.clear()
 
     def take_books(self) -> list[BookMinute]:
@@ -118,7 +120,8 @@ class Buffer:
         return rows
 
     def take_holes(self) -> list[Hole]:
-        """Return the holes waiting and forget them."""
-        holes, self.holes = self.holes, []
+        """Return the holes waiting, with the ranges given up, and forget them."""
+        holes = self.holes + [Hole(symbol, *span, "buffer") for symbol, span in self._shed.items()]
+        self.holes, self._shed = [], {}
         self._settle()
         return holes

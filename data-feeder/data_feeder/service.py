@@ -125,6 +125,7 @@ class Feeder:
             start = await startup.prepare(connection, settings, self._status, clock)
         finally:
             await connection.close()
+        self._market.advance(start.now)
         ingest = Ingest(start.symbols, start.head, self._buffer, self._market, clock)
         self._streams = [
             Stream(settings.stream_urls, part, ingest, clock) for part in connections.plan(start.symbols)

@@ -11,7 +11,7 @@ from marketdata.clock import Clock
 from marketdata.database import Connection
 from marketdata.errors import DecodeError, ExchangeError, RateLimitedError
 from marketdata.log import get_logger
-from marketdata.minutes import isoformat
+from marketdata.minutes import floor_minute, isoformat
 from marketdata.models import MINUTE_MS
 from marketdata.settings import Settings
 from marketdata.store import symbols as store
@@ -20,10 +20,15 @@ log = get_logger(__name__)
 
 
 class Start(NamedTuple):
-    """``symbols`` to stream, and ``head``: the newest minute that is the ledger's business (open, ms)."""
+    """``symbols`` to stream, and the exchange's time ``now`` (ms): what closed before is the ledger's."""
 
     symbols: list[str]
-    head: int
+    now: int
+
+    @property
+    def head(self) -> int:
+        """The open of the newest minute that closed before ``now``."""
+        return floor_minute(self.now) - MINUTE_MS
 
 
 async def _listing(
@@ -37,7 +42,8 @@ async def _listing(
         except (ExchangeError, DecodeError) as error:
             status.exchange_problem = str(error)
             log.warning("exchange_unavailable", reason=str(error))
-            if set(settings.symbols) <= await store.known(connection):
+            known = set(settings.symbols) <= await store.known(connection)
+            if known and await connection.fetchval("SELECT market_now()") is not None:
                 return None
             pause = error.retry_after if isinstance(error, RateLimitedError) else next(waits)
             await clock.sleep(pause)
@@ -54,8 +60,7 @@ async def prepare(connection: Connection, settings: Settings, status: Status, cl
     """
     listed = await _listing(connection, settings, status, clock)
     if listed is None:
-        now = await connection.fetchval("SELECT market_now()")
-        return Start(list(settings.symbols), (now or 0) // MINUTE_MS * MINUTE_MS - MINUTE_MS)
+        return Start(list(settings.symbols), await connection.fetchval("SELECT market_now()"))
     await store.claim_exchange(connection, listed.exchange)
     registered = await store.known(connection)
     problem = unknown_symbols(settings.symbols, listed, registered)
@@ -76,4 +81,4 @@ async def prepare(connection: Connection, settings: Settings, status: Status, cl
         exchange=listed.exchange,
         market_time=isoformat(listed.server_time),
     )
-    return Start(streaming, listed.server_time // MINUTE_MS * MINUTE_MS - MINUTE_MS)
+    return Start(streaming, listed.server_time)

@@ -92,7 +92,7 @@ class Writer:
         audit_at = self._clock.monotonic()
         while True:
             await self._record_holes(connection)
-            if not len(self._buffer) and (self._buffer.shed or self._clock.monotonic() >= audit_at):
+            if self._clock.monotonic() >= audit_at:
                 await self._audit(connection)
                 audit_at = self._clock.monotonic() + AUDIT_SECONDS
             try:
@@ -177,7 +177,6 @@ class Writer:
 
     async def _audit(self, connection: Connection) -> None:
         """Look for expected minutes nobody accounts for, up to what this process has committed."""
-        self._buffer.shed = False
         found = 0
         for symbol, head in self._committed.items():
             span = await connection.fetchrow(

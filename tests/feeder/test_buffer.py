@@ -31,7 +31,7 @@ async def test_a_full_buffer_waits_for_room() -> None:
     assert not second.done()
     buffer.drop(buffer.peek(1))
     await second
-    assert not buffer.shed
+    assert buffer.take_holes() == []
     assert [i.candle.time for i in buffer.peek(2)] == [120_000]
 
 
@@ -39,7 +39,7 @@ async def test_beyond_the_time_allowed_the_oldest_is_given_up_and_reading_goes_o
     buffer = Buffer(capacity=2, press_back=0.02)
     for minute in range(1, 5):
         await buffer.put(item(minute))
-    assert buffer.shed
+    assert buffer.take_holes() == [Hole("B", 60_000, 180_000, "buffer")]
     assert [i.candle.time for i in buffer.peek(5)] == [180_000, 240_000]
 
 

@@ -13,9 +13,10 @@ from exchange_simulator import Simulator, SimulatorConfig
 from marketdata import database as db
 from marketdata.database import Connection
 from marketdata.errors import ConfigurationError, DatabaseUnavailableError, WrongExchangeError
-from marketdata.models import MINUTE_MS
+from marketdata.models import MINUTE_MS, Source
 from marketdata.settings import DatabaseSettings
 from marketdata.store import symbols
+from marketdata.store.candles import Row, write
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
@@ -274,3 +275,20 @@ async def test_a_taken_port_is_named(database: DatabaseSettings, tmp_path: Any) 
     assert code == 2
     assert f"FEEDER_PORT={port}" in output
     assert "Traceback" not in output
+
+
+async def test_rows_recomputed_before_the_first_frame_know_when_they_were_computed(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    async with Simulator(config(speed=60.0)) as simulator:
+        await symbols.register(connection, {"BTCUSDT": "TRADING"}, now_ms=T0, history_days=1)
+        rows = [Row(c, T0) for c in simulator.candles("BTCUSDT", T0 - 20 * MINUTE_MS, T0)]
+        await write(connection, rows, source=Source.REST)
+        simulator.faults.add("refuse_connections")
+        async with running_feeder(database, simulator):
+
+            async def computed() -> bool:
+                return bool(await connection.fetchval("SELECT count(*) FROM feature_values") == len(rows))
+
+            await eventually(computed, "the stale rows are computed")
+    assert await connection.fetchval("SELECT min(known_at) FROM feature_values") >= T0

@@ -1,0 +1,28 @@
+# The containers and networks of this checkout's Compose project; its volumes and images with --purge.
+
+# all_files: every service and volume a deployment may have made. Names alone matter here, not values.
+all_files() {
+  DEMO_SYMBOLS='' DEMO_HISTORY_DAYS='' docker compose --file docker-compose.yml --file deploy/docker/demo.yml "$@" </dev/null
+}
+
+# our_containers: this project's containers that this folder made.
+our_containers() {
+  docker ps --all --quiet --filter "label=com.docker.compose.project.working_dir=$PWD" --filter label=com.docker.compose.project
+}
+
+stop_docker() {
+  engine_answers || {
+    [[ $(remembered engine) != docker ]] || fail "This deployment runs in Docker, and no engine answers."
+    return 0
+  }
+  [[ $(remembered engine) == docker || -f .local/used-docker || -n $(our_containers) ]] || return 0
+  local options=(--remove-orphans --timeout 60)
+  [[ $PURGE == no ]] || options+=(--volumes --rmi local)
+  step "Stopping the containers"
+  mkdir -p .local
+  all_files down "${options[@]}" >.local/cleanup.log 2>&1 || {
+    cat .local/cleanup.log >&2
+    fail "docker compose down failed; its output is above."
+  }
+}
+stop_docker

@@ -1,0 +1,69 @@
+# Waits until every service is healthy, one line for each that gets there.
+
+wait_for_services() {
+  local deadline=$((SECONDS + 240)) pending service health still up=running
+  pending="migrate $(docker_services)"
+  while [[ -n $pending ]]; do
+    still=''
+    for service in $pending; do
+      health=$(container_health "$(container_of "$service")")
+      if [[ $health == healthy ]]; then
+        step "$service is healthy"
+      elif [[ $service == migrate && $health == "exited 0" ]]; then
+        step "migrate is done"
+      else
+        still+="$service "
+      fi
+    done
+    pending=${still% }
+    [[ -n $pending ]] || break
+    if [[ $up == running ]] && ! kill -0 "$COMPOSE_UP" 2>/dev/null; then
+      up=ended
+      wait "$COMPOSE_UP" || give_up "$pending"
+    fi
+    ((SECONDS < deadline)) || give_up "$pending"
+    sleep 0.5
+  done
+  wait "$COMPOSE_UP" 2>/dev/null || true
+}
+
+give_up() {
+  local service
+  tail -n 5 .local/logs/up.log >&2
+  for service in migrate $1; do
+    printf -- '--- %s: %s\n' "$service" "$(container_health "$(container_of "$service")")" >&2
+    docker logs --tail 15 "$(container_of "$service")" 2>&1 | sed 's/^/    /' >&2 || true
+  done
+  fail "Not healthy: $1" "The logs' ends are above; all of one: docker compose logs SERVICE"
+}
+
+service_address() {
+  local address
+  address=$(reachable_address)
+  case $1 in
+    timescaledb) echo "$address:$(setting DB_PORT)" ;;
+    data-feeder) echo "http://$address:$(setting FEEDER_PORT)" ;;
+    gap-handler) echo "http://$address:$(setting GAP_HANDLER_PORT)" ;;
+    pgadmin) echo "http://$address:$(setting PGADMIN_PORT)" ;;
+    *) echo "inside btc-ml-network" ;;
+  esac
+}
+
+service_rows() {
+  local service
+  for service in $(docker_services); do
+    row "$service" "$(service_address "$service")" "$(container_health "$(container_of "$service")")"
+  done
+}
+
+newest_rows() { docker compose "${COMPOSE_FILES[@]}" exec -T data-feeder python - <deploy/newest.py; }
+
+useful_commands() {
+  cat <<'COMMANDS'
+logs   docker compose logs -f data-feeder
+SQL    docker compose exec timescaledb psql -U mltrader -d btc_ml_production
+stop   ./cleanup.sh
+COMMANDS
+}
+
+wait_for_services

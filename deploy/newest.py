@@ -1,0 +1,44 @@
+"""Prints the newest candle and the newest feature row, one line each: ``candle<TAB>text``.
+
+Runs where the services run (in the data-feeder's container, or in the local environment) and takes the
+database from the same settings. A row that does not exist yet prints no line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any, cast
+
+import asyncpg
+
+CANDLE = "SELECT symbol, time, close, source FROM candles_1m ORDER BY time DESC LIMIT 1"
+FEATURES = "SELECT symbol, time, feature_version FROM feature_cache ORDER BY time DESC LIMIT 1"
+
+
+async def newest() -> None:
+    """Read both rows over one connection."""
+    connection = await asyncpg.connect(
+        host=os.environ["DB_HOST"],
+        port=int(os.environ["DB_PORT"]),
+        database=os.environ["DB_NAME"],
+        user=os.environ["DB_USER"],
+        password=os.environ["DB_PASSWORD"] or None,
+        ssl=cast(Any, os.environ.get("DB_SSLMODE") or "prefer"),
+        timeout=10,
+    )
+    try:
+        if row := await connection.fetchrow(CANDLE, timeout=20):
+            print(f"candle\t{row['symbol']} {_minute(row)}, close {row['close']:g} ({row['source']})")
+        if row := await connection.fetchrow(FEATURES, timeout=20):
+            print(f"features\t{row['symbol']} {_minute(row)}, version {row['feature_version']}")
+    finally:
+        await connection.close()
+
+
+def _minute(row: asyncpg.Record) -> str:
+    return f"{row['time']:%Y-%m-%d %H:%M} UTC"
+
+
+if __name__ == "__main__":
+    asyncio.run(newest())

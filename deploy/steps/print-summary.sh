@@ -1,0 +1,33 @@
+# The one table: every service with its address and status, how to connect, and the newest rows.
+
+row() { printf '  %-19s %-42s %s\n' "$1" "$2" "${3:-}"; }
+
+# read_newest: fills CANDLE and FEATURES; waits a little for the first rows of a new deployment.
+read_newest() {
+  local deadline=$((SECONDS + 60)) lines=''
+  CANDLE='' FEATURES=''
+  while :; do
+    lines=$(newest_rows 2>.local/logs/newest.log) || true
+    CANDLE=$(sed -n $'s/^candle\t//p' <<<"$lines")
+    FEATURES=$(sed -n $'s/^features\t//p' <<<"$lines")
+    [[ -z $CANDLE || -z $FEATURES ]] || return 0
+    ((SECONDS < deadline)) || return 0
+    sleep 1
+  done
+}
+
+step "Reading the newest rows"
+read_newest
+host=$(setting DB_HOST)
+! bundled_database || host=$(reachable_address)
+printf '\n'
+row SERVICE ADDRESS STATUS
+service_rows
+printf '\n'
+row connection "postgresql://$(setting DB_USER)@$host:$(setting DB_PORT)/$(setting DB_NAME)"
+row '' "password: DB_PASSWORD in .env; models read as mlreader (MLREADER_PASSWORD)"
+[[ $ENGINE != docker ]] || row 'pgAdmin login' "admin@example.com, password: PGADMIN_PASSWORD in .env"
+row 'newest candle' "${CANDLE:-none yet}"
+row 'newest feature row' "${FEATURES:-none yet}"
+printf '\n'
+useful_commands | while IFS= read -r line; do printf '  %s\n' "$line"; done

@@ -1,0 +1,123 @@
+"""deploy.sh checks before it changes: each of these ends with the folder as it was."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from tests.deploy.checkouts import Checkout, free_ports
+
+SECRETS = "DB_PASSWORD=a\nMLREADER_PASSWORD=b\nPGADMIN_PASSWORD=c\n"
+
+
+def ports_env(*, db: int, feeder: int, gap_handler: int, pgadmin: int = 8000) -> str:
+    return f"DB_PORT={db}\nFEEDER_PORT={feeder}\nGAP_HANDLER_PORT={gap_handler}\nPGADMIN_PORT={pgadmin}\n"
+
+
+def assert_untouched(checkout: Checkout, env: str | None = None) -> None:
+    assert not (checkout.path / ".local").exists()
+    assert (checkout.read_env() if (checkout.path / ".env").exists() else None) == env
+
+
+def test_a_taken_port_is_named_with_its_setting_and_its_holder(checkout: Checkout) -> None:
+    db, feeder, gap_handler = free_ports(3)
+    env = SECRETS + ports_env(db=db, feeder=feeder, gap_handler=gap_handler)
+    checkout.write_env(env)
+    with socket.create_server(("127.0.0.1", feeder)):
+        done = checkout.run("./deploy.sh", "--local", "--demo")
+    assert done.returncode == 1
+    assert f"FEEDER_PORT: port {feeder} is taken" in done.stdout
+    if os.path.isdir("/proc/self/fd"):
+        assert f"(pid {os.getpid()})" in done.stdout
+    assert "nothing has been changed" in done.stdout
+    assert_untouched(checkout, env)
+
+
+def test_unknown_malformed_and_placeholder_settings_are_reported_together(checkout: Checkout) -> None:
+    env = "DB_PORTT=1\nSYMBOLS=btc\nPGADMIN_PASSWORD=change_me\n"
+    checkout.write_env(env)
+    done = checkout.run("./deploy.sh", "--local", "--demo")
+    assert done.returncode == 1
+    for name in ("DB_PORTT is not a setting", "SYMBOLS", "PGADMIN_PASSWORD still holds"):
+        assert name in done.stdout
+    assert_untouched(checkout, env)
+
+
+def test_the_copied_example_is_refused_by_name(checkout: Checkout) -> None:
+    example = (checkout.path / ".env.example").read_text(encoding="utf-8")
+    checkout.write_env(example)
+    done = checkout.run("./deploy.sh", "--local", "--demo")
+    assert done.returncode == 1
+    for name in ("DB_PASSWORD", "MLREADER_PASSWORD", "PGADMIN_PASSWORD"):
+        assert f"{name} still holds" in done.stdout
+    assert_untouched(checkout, example)
+
+
+@contextmanager
+def answering(status: int, **headers: str) -> Iterator[int]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("status", "said"), [(451, "does not serve your location"), (503, "answers 503")])
+def test_an_exchange_that_refuses_is_explained(checkout: Checkout, status: int, said: str) -> None:
+    db, feeder, gap_handler = free_ports(3)
+    with answering(status) as port:
+        env = SECRETS + ports_env(db=db, feeder=feeder, gap_handler=gap_handler)
+        env += f"BINANCE_API_URL=http://127.0.0.1:{port}\nBINANCE_STREAM_URL=ws://127.0.0.1:{port}\n"
+        checkout.write_env(env)
+        done = checkout.run("./deploy.sh", "--local")
+    assert done.returncode == 1
+    assert said in done.stdout
+    assert "./deploy.sh --demo" in done.stdout
+    assert "BINANCE_API_URL=https://data-api.binance.vision" in done.stdout
+    assert "BINANCE_STREAM_URL=wss://data-stream.binance.vision" in done.stdout
+    assert_untouched(checkout, env)
+
+
+def test_the_simulator_is_refused_without_demo(checkout: Checkout) -> None:
+    db, feeder, gap_handler = free_ports(3)
+    (checkout.path / ".local").mkdir()
+    (checkout.path / ".local/deployment").write_text("engine=local\nexchange=live\n")
+    with answering(200, X_Exchange_Simulator="1") as port:
+        env = SECRETS + ports_env(db=db, feeder=feeder, gap_handler=gap_handler)
+        env += f"BINANCE_API_URL=http://127.0.0.1:{port}\nBINANCE_STREAM_URL=ws://127.0.0.1:{port}/ws\n"
+        checkout.write_env(env)
+        done = checkout.run("./deploy.sh")
+    assert done.returncode == 1
+    assert "is the exchange simulator, and this deployment is not a demo" in done.stdout
+    assert not (checkout.path / ".local/venv").exists()
+
+
+def test_contradicting_options_are_refused(checkout: Checkout) -> None:
+    for options in (("--docker", "--local"), ("--demo", "--live"), ("--fast",)):
+        assert checkout.run("./deploy.sh", *options).returncode == 1
+    assert_untouched(checkout)
+
+
+def test_data_whose_password_is_lost_is_not_deployed_over(checkout: Checkout) -> None:
+    (checkout.path / ".local/data/demo").mkdir(parents=True)
+    db, feeder, gap_handler = free_ports(3)
+    env = ports_env(db=db, feeder=feeder, gap_handler=gap_handler)
+    checkout.write_env(env)
+    done = checkout.run("./deploy.sh", "--local", "--demo")
+    assert done.returncode == 1
+    assert "no longer has its DB_PASSWORD" in done.stdout
+    assert checkout.read_env() == env
