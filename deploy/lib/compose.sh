@@ -29,14 +29,11 @@ set_compose_files() {
   if [[ $EXCHANGE == demo ]]; then
     COMPOSE_FILES+=(--file deploy/docker/demo.yml)
     DEMO_SYMBOLS=$(setting SYMBOLS)
-    DEMO_HISTORY_DAYS=$DEMO_DAYS
+    DEMO_HISTORY_DAYS=$(setting HISTORY_DAYS)
     export DEMO_SYMBOLS DEMO_HISTORY_DAYS
   fi
   bundled_database || COMPOSE_FILES+=(--file deploy/docker/external-database.yml)
 }
-
-# A demo's history. Long enough for every feature's warm-up, short enough to be there within a minute.
-DEMO_DAYS=3
 
 compose() { docker compose "${COMPOSE_FILES[@]}" "$@" </dev/null; }
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import places
 
-DEMO_HISTORY_DAYS = 3
 _SIMULATOR_PORTS = (9443, 9444)
 
 
@@ -75,7 +74,6 @@ def service_environment(
     if simulator:
         environment["BINANCE_STREAM_URL"] = f"ws://127.0.0.1:{simulator[0]}"
         environment["BINANCE_API_URL"] = f"http://127.0.0.1:{simulator[1]}"
-        environment["HISTORY_DAYS"] = str(DEMO_HISTORY_DAYS)
     return environment
 
 
@@ -111,7 +109,14 @@ def services(environment: Mapping[str, str], simulator: tuple[int, int] | None, 
     if simulator:
         argv = [python, "-m", "exchange_simulator", "--host", "127.0.0.1"]
         argv += ["--stream-port", str(simulator[0]), "--http-port", str(simulator[1])]
-        argv += ["--symbols", environment["SYMBOLS"], "--seed", "7", "--history-days", str(DEMO_HISTORY_DAYS)]
+        argv += [
+            "--symbols",
+            environment["SYMBOLS"],
+            "--seed",
+            "7",
+            "--history-days",
+            environment["HISTORY_DAYS"],
+        ]
         programs.append(Program("exchange-simulator", argv, {}, None, code))
     programs.append(Program("data-feeder", [python, "-m", "data_feeder"], common, None, code))
     programs.append(Program("gap-handler", [python, "-m", "gap_handler"], common, None, code))

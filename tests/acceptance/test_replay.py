@@ -98,7 +98,8 @@ async def test_five_real_days_are_stored_exactly(
         "GAP_HANDLER_URL": f"http://127.0.0.1:{handler_port}",
     }
     simulator = Program(
-        tmp_path / "simulator.log", "exchange_simulator", "--replay", *files, "--speed", str(SPEED), "--no-wait",
+        tmp_path / "simulator.log", "exchange_simulator",
+        "--replay", *files, "--no-wait", "--speed", str(SPEED),
         "--stream-port", str(stream), "--http-port", str(http),
     )  # fmt: skip
     feeder = Program(tmp_path / "feeder.log", "data_feeder", environment=environment)
