@@ -109,14 +109,8 @@ def services(environment: Mapping[str, str], simulator: tuple[int, int] | None, 
     if simulator:
         argv = [python, "-m", "exchange_simulator", "--host", "127.0.0.1"]
         argv += ["--stream-port", str(simulator[0]), "--http-port", str(simulator[1])]
-        argv += [
-            "--symbols",
-            environment["SYMBOLS"],
-            "--seed",
-            "7",
-            "--history-days",
-            environment["HISTORY_DAYS"],
-        ]
+        argv += ["--symbols", environment["SYMBOLS"], "--history-days", environment["HISTORY_DAYS"]]
+        argv += ["--seed", "7"]
         programs.append(Program("exchange-simulator", argv, {}, None, code))
     programs.append(Program("data-feeder", [python, "-m", "data_feeder"], common, None, code))
     programs.append(Program("gap-handler", [python, "-m", "gap_handler"], common, None, code))

@@ -5,7 +5,6 @@ needed_mib() {
   local symbols days base
   symbols=$(setting SYMBOLS | tr ',' '\n' | grep -c .)
   days=$(setting HISTORY_DAYS)
-  [[ $EXCHANGE != demo ]] || days=$DEMO_DAYS
   base=1024
   [[ $ENGINE != docker ]] || base=4096
   echo $((base + symbols * days))
