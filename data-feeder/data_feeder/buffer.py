@@ -16,6 +16,8 @@ CAPACITY: Final = 50_000
 PRESS_BACK_SECONDS: Final = 20.0
 """How long a full buffer leaves the socket unread: longer, and the server's pings go unanswered."""
 
+NOTES_MOST: Final = 1_000
+
 
 class Item(NamedTuple):
     """A final candle on its way. ``known_at`` is exchange time (ms), ``received`` local seconds."""
@@ -24,6 +26,14 @@ class Item(NamedTuple):
     known_at: int
     received: float
     is_head: bool
+
+
+class Note(NamedTuple):
+    """Something that happened to the data and is complete as it stands, for the ledger."""
+
+    event_type: str
+    symbol: str | None
+    detail: dict[str, str]
 
 
 class Buffer:
@@ -35,6 +45,7 @@ class Buffer:
         self._candles: deque[Item] = deque()
         self.books: list[BookMinute] = []
         self.holes: list[Hole] = []
+        self.notes: list[Note] = []
         self._shed: dict[str, tuple[int, int]] = {}
         self._given_up = False
         self._work = asyncio.Event()
@@ -79,6 +90,11 @@ class Buffer:
         del self.holes[: -self._capacity]
         self._work.set()
 
+    def add_note(self, note: Note) -> None:
+        """Add an event; it never wakes the writer alone, and the oldest fall out beyond a thousand."""
+        self.notes.append(note)
+        del self.notes[:-NOTES_MOST]
+
     def _give_up(self, candle: Candle) -> None:
         """Remember a range a symbol, however many candles are given up: the ledger asks what is stored."""
         start, end = self._shed.get(candle.symbol, (candle.time, candle.time))
@@ -118,6 +134,11 @@ class Buffer:
         rows, self.books = self.books, []
         self._settle()
         return rows
+
+    def take_notes(self) -> list[Note]:
+        """Return the events waiting and forget them."""
+        notes, self.notes = self.notes, []
+        return notes
 
     def take_holes(self) -> list[Hole]:
         """Return the holes waiting, with the ranges given up, and forget them."""

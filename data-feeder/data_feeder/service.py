@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from data_feeder import connections, startup
 from data_feeder.announce import Announcer
-from data_feeder.buffer import Buffer
+from data_feeder.buffer import Buffer, Note
 from data_feeder.features import FeatureTask
 from data_feeder.ingest import Ingest
 from data_feeder.status import Status, judge
@@ -103,6 +103,9 @@ class Feeder:
             for task in [*tasks[1:], *self._running]:
                 task.cancel()
 
+    def _disconnected(self, url: str, reason: str) -> None:
+        self._buffer.add_note(Note("disconnect", None, {"url": url, "reason": reason}))
+
     async def _drain(self) -> None:
         """Stop reading and let the writer finish what it holds, for a moment."""
         for task in self._running:
@@ -128,7 +131,8 @@ class Feeder:
         self._market.advance(start.now)
         ingest = Ingest(start.symbols, start.head, self._buffer, self._market, clock)
         self._streams = [
-            Stream(settings.stream_urls, part, ingest, clock) for part in connections.plan(start.symbols)
+            Stream(settings.stream_urls, part, ingest, clock, self._disconnected)
+            for part in connections.plan(start.symbols)
         ]
         self._watchdog = Watchdog(
             ingest, self._streams, self._buffer, self._market, clock, settings.gap_detection_threshold

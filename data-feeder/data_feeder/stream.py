@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import websockets
@@ -30,7 +30,7 @@ class _Session:
     """One socket's life. ``delivering`` is set by its first market frame."""
 
     def __init__(self, url: str, symbols: Sequence[str], ingest: Ingest) -> None:
-        self._url = url
+        self.url = url
         self._names = connections.stream_names(symbols)
         self._ingest = ingest
         self.delivering = asyncio.Event()
@@ -39,7 +39,7 @@ class _Session:
     async def run(self) -> None:
         """Connect, subscribe and read until the socket ends. Raises what ended it."""
         async with connect(
-            f"{self._url}/stream",
+            f"{self.url}/stream",
             max_size=_MAX_FRAME_BYTES,
             compression=None,
             open_timeout=10,
@@ -67,19 +67,28 @@ class _Session:
             if isinstance(event, KlineEvent | Quote):
                 if not self.delivering.is_set():
                     self.delivering.set()
-                    log.info("websocket_connected", url=self._url, streams=len(self._names))
+                    log.info("websocket_connected", url=self.url, streams=len(self._names))
             elif isinstance(event, ServerShutdown):
-                log.info("websocket_server_shutdown", url=self._url)
+                log.info("websocket_server_shutdown", url=self.url)
                 self.replace.set()
             elif event is not None and event.error is not None:
-                log.error("websocket_subscription_refused", url=self._url, reason=event.error)
+                log.error("websocket_subscription_refused", url=self.url, reason=event.error)
 
 
 class Stream:
     """The connection of some symbols, whatever socket carries it at the moment."""
 
-    def __init__(self, urls: Sequence[str], symbols: Sequence[str], ingest: Ingest, clock: Clock) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        symbols: Sequence[str],
+        ingest: Ingest,
+        clock: Clock,
+        on_disconnect: Callable[[str, str], None],
+    ) -> None:
+        """``on_disconnect`` is told the address and the reason when a connection that delivered ends."""
         self.symbols = list(symbols)
+        self._on_disconnect = on_disconnect
         self._urls = itertools.cycle(urls)
         self._ingest = ingest
         self._clock = clock
@@ -137,8 +146,7 @@ class Stream:
                     running.cancel()
                     await asyncio.gather(running, return_exceptions=True)
 
-    @staticmethod
-    def _ended(session: _Session, task: asyncio.Task[None]) -> None:
+    def _ended(self, session: _Session, task: asyncio.Task[None]) -> None:
         error = task.exception()
         if error is not None and not isinstance(
             error, OSError | TimeoutError | websockets.WebSocketException
@@ -151,3 +159,5 @@ class Stream:
         log.warning(
             "websocket_disconnected", reason=f"{reason}: {error}", delivered=session.delivering.is_set()
         )
+        if session.delivering.is_set():
+            self._on_disconnect(session.url, f"{reason}: {error}")

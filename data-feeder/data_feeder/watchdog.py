@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from data_feeder.buffer import Buffer
+from data_feeder.buffer import Buffer, Note
 from data_feeder.ingest import Ingest
 from data_feeder.stream import Stream
 from marketdata.clock import Clock, MarketClock
@@ -53,6 +53,9 @@ class Watchdog:
             self._acted[symbol] = now
             hole = self._ingest.sequences[symbol].silent(self._market.now_ms)
             log.warning("stream_silent", symbol=symbol, seconds=round(now - self._ingest.heard[symbol]))
+            self._buffer.add_note(
+                Note("stale", symbol, {"silent_seconds": f"{now - self._ingest.heard[symbol]:.0f}"})
+            )
             if hole is not None:
                 self._buffer.add_hole(hole)
         for stream in self._streams:

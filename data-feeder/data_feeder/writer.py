@@ -92,6 +92,8 @@ class Writer:
         audit_at = self._clock.monotonic()
         while True:
             await self._record_holes(connection)
+            for note in self._buffer.take_notes():
+                await ledger.note(connection, note.event_type, note.symbol, detail=note.detail)
             if self._clock.monotonic() >= audit_at:
                 await self._audit(connection)
                 audit_at = self._clock.monotonic() + AUDIT_SECONDS

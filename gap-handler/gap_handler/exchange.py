@@ -13,8 +13,9 @@ import httpx
 
 from gap_handler.exchange_state import ExchangeState
 from gap_handler.ip_pool import IpPool, pool_of
-from gap_handler.verdict import SLOW_SECONDS, delays
+from gap_handler.verdict import SLOW_SECONDS
 from marketdata import metrics
+from marketdata.backoff import delays
 from marketdata.binance import rest
 from marketdata.clock import Clock, MarketClock
 from marketdata.errors import DecodeError, ExchangeError, RateLimitedError, RestrictedError, UnavailableError
@@ -138,7 +139,7 @@ class Exchange:
     async def _ask(
         self, path: str, params: dict[str, str | int], decode: Callable[[bytes], Answer]
     ) -> Answer:
-        for wait in (*islice(delays(first=0.5, longest=4.0), TRIES - 1), None):
+        for wait in (*islice(delays(first=0.5, cap=4.0), TRIES - 1), None):
             url = self.url
             try:
                 answer = decode(await self._request(url, path, params))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from gap_handler.verdict import delays
 from marketdata import metrics
+from marketdata.backoff import delays
 from marketdata.clock import Clock
 from marketdata.database import TRANSIENT
 from marketdata.errors import DecodeError, ExchangeError
@@ -21,7 +21,7 @@ async def forever(
 
     Returns only by being cancelled.
     """
-    waits = delays(first=0.5, longest=30.0)
+    waits = delays(first=0.5, cap=30.0)
     failing = False
     while True:
         try:
@@ -44,6 +44,6 @@ async def forever(
         else:
             if failing:
                 log.info("task_recovered", task=name)
-                waits, failing = delays(first=0.5, longest=30.0), False
+                waits, failing = delays(first=0.5, cap=30.0), False
             if every:
                 await clock.sleep(every)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from enum import StrEnum
 from itertools import islice
 from typing import Final, NamedTuple
 
+from marketdata.backoff import delays
 from marketdata.database import TRANSIENT
 from marketdata.errors import (
     DatabaseUnavailableError,
@@ -58,19 +57,9 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def delays(
-    *, first: float = FIRST_DELAY, longest: float = LONGEST_DELAY, jitter: float = 0.5
-) -> Iterator[float]:
-    """Yield the seconds to wait before each next try: doubling, capped, up to ``jitter`` of it random."""
-    whole = first
-    while True:
-        yield whole * (1 - jitter * random.random())
-        whole = min(whole * 2, longest)
-
-
 def delay_after(attempts: int) -> float:
     """Return the seconds to wait after the given number of tries."""
-    return next(islice(delays(), min(max(attempts, 1), 16) - 1, None))
+    return next(islice(delays(FIRST_DELAY, LONGEST_DELAY), min(max(attempts, 1), 16) - 1, None))
 
 
 def verdict(error: BaseException, attempts: int) -> Verdict:

@@ -6,10 +6,12 @@ import random
 from collections.abc import Iterator
 
 
-def delays(first: float = 0.5, cap: float = 30.0, rng: random.Random | None = None) -> Iterator[float]:
-    """Yield seconds to wait: doubling from ``first`` up to ``cap``, each between half and all of it."""
+def delays(
+    first: float = 0.5, cap: float = 30.0, *, jitter: float = 0.5, rng: random.Random | None = None
+) -> Iterator[float]:
+    """Yield seconds to wait: doubling from ``first`` up to ``cap``, up to ``jitter`` of each random."""
     rng = rng or random.Random()
     ceiling = first
     while True:
-        yield ceiling * rng.uniform(0.5, 1.0)
+        yield ceiling * (1 - jitter * rng.random())
         ceiling = min(ceiling * 2, cap)

@@ -76,6 +76,7 @@ async def assert_features_equal_batch(connection: Connection) -> None:
 
 
 @pytest.mark.acceptance
+@pytest.mark.promise
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize("interruptions", [0, 2], ids=["undisturbed", "feeder killed"])
 async def test_five_real_days_are_stored_exactly(

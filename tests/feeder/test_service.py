@@ -99,6 +99,10 @@ async def test_disturbances_lose_nothing_in_silence(
         open_minutes = sum(minutes for minutes, _ in await holes(connection))
         spanned = (rows[-1].time - rows[0].time) // MINUTE_MS + 1
         assert len(rows) + open_minutes >= spanned, "what is not stored is in the ledger"
+        noted = await connection.fetchval(
+            "SELECT count(*) FROM data_quality_logs WHERE event_type = 'disconnect'"
+        )
+        assert noted >= 1 if kind == "drop_connections" else noted == 0, kind
         if kind in ("repeat_frames", "garbage_frame", "server_shutdown"):
             assert len(rows) == spanned
 
@@ -139,7 +143,9 @@ async def test_a_silent_stream_is_noticed_and_replaced(
         await eventually(degraded, "degraded health that names the stream")
 
         async def owed() -> bool:
-            return any(cause == "silence" for _, cause in await holes(connection, "ETHUSDT"))
+            stale = "SELECT count(*) FROM data_quality_logs WHERE event_type = 'stale' AND symbol = 'ETHUSDT'"
+            found = any(cause == "silence" for _, cause in await holes(connection, "ETHUSDT"))
+            return found and bool(await connection.fetchval(stale))
 
         await eventually(owed, "the silent minutes in the ledger")
 

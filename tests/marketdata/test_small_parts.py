@@ -33,7 +33,7 @@ def test_datetimes_convert_exactly_and_want_a_zone() -> None:
 
 
 def test_delays_grow_to_the_cap_and_are_jittered() -> None:
-    waits = list(islice(backoff.delays(1.0, 8.0, random.Random(1)), 20))
+    waits = list(islice(backoff.delays(1.0, 8.0, rng=random.Random(1)), 20))
     for wait, ceiling in zip(waits, [1, 2, 4, 8] + [8] * 16, strict=True):
         assert ceiling / 2 <= wait <= ceiling
     assert len({round(wait, 6) for wait in waits[4:]}) > 10
