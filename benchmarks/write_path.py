@@ -75,7 +75,7 @@ async def frame_to_commit(settings: DatabaseSettings, first: int) -> list[float]
     committed = asyncio.Event()
     seconds: list[float] = []
 
-    def on_commit(batch: list[Item], _: Any) -> None:
+    def on_commit(batch: list[Item], *_: Any) -> None:
         seconds.append(time.perf_counter() - started)
         committed.set()
 

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 from marketdata.models import MINUTE_MS, Quote
 from marketdata.store.books import BookMinute
+
+SAMPLES_MOST: Final = 60
 
 
 class _Running:
     """One symbol's minute so far; ``minute`` is its open (Unix ms)."""
 
-    __slots__ = ("imbalance", "minute", "quote", "samples", "spread_bps", "updates")
+    __slots__ = ("imbalance", "last", "minute", "quote", "samples", "spread_bps", "updates")
 
     def __init__(self, minute: int) -> None:
         self.minute = minute
         self.quote: Quote | None = None
+        self.last: Quote | None = None
         self.updates = 0
         self.samples = 0
         self.spread_bps = 0.0
         self.imbalance = 0.0
 
-    def sample(self) -> None:
-        if self.quote is not None:
+    def sample(self, quote: Quote | None) -> None:
+        # More seconds than a minute has: the market's clock stands still, and the minute is over.
+        if quote is not None and self.samples < SAMPLES_MOST:
             self.samples += 1
-            self.spread_bps += spread_bps(self.quote)
-            self.imbalance += imbalance(self.quote)
+            self.spread_bps += spread_bps(quote)
+            self.imbalance += imbalance(quote)
 
     def finish(self, minute: int) -> BookMinute | None:
         """Begin ``minute`` and return the row of the one before, None where no quote came in it."""
-        row, quote = None, self.quote
+        row, quote = None, self.last
         if quote is not None and self.updates and self.minute:
             if not self.samples:
-                self.sample()
+                self.sample(quote)
             row = BookMinute(
                 quote.symbol, self.minute, quote.bid, quote.bid_size, quote.ask, quote.ask_size,
                 self.spread_bps / self.samples, self.imbalance / self.samples, self.updates,
@@ -69,13 +76,19 @@ class BookRecorder:
         running = self._running.get(quote.symbol)
         if running is None:
             running = self._running[quote.symbol] = _Running(self._minute)
-        running.quote = quote
+        running.quote = running.last = quote
         running.updates += 1
 
     def sample(self) -> None:
         """Take one sample of every symbol's newest quote; call it once a second."""
         for running in self._running.values():
-            running.sample()
+            running.sample(running.quote)
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """Drop the quotes in force: their stream broke, and nobody knows whether they still are."""
+        for symbol in symbols:
+            if symbol in self._running:
+                self._running[symbol].quote = None
 
     def advance(self, market_now: int) -> list[BookMinute]:
         """Return the finished minute's rows once the market's clock (Unix ms) has left it.

@@ -58,6 +58,11 @@ class Buffer:
         """The number of candles waiting."""
         return len(self._candles)
 
+    @property
+    def oldest(self) -> float | None:
+        """Local time (monotonic seconds) at which the oldest waiting candle came; None when empty."""
+        return self._candles[0].received if self._candles else None
+
     async def put(self, item: Item) -> None:
         """Add a candle. A full buffer waits for room at most ``press_back`` seconds, then gives its
         oldest candle up, which becomes a hole for the ledger.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from data_feeder.buffer import Item
 from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock, MarketClock
-from marketdata.database import TRANSIENT, Connection, connect
+from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect
 from marketdata.features.columns import Columns
 from marketdata.features.engine import Result, compute
 from marketdata.features.registry import MAX_WINDOW
@@ -39,6 +40,7 @@ class FeatureTask:
     def __init__(self, settings: DatabaseSettings, market: MarketClock, clock: Clock) -> None:
         self.rows_written = 0
         self.newest_row: int | None = None
+        self.problem: str | None = None
         self._settings = settings
         self._market = market
         self._clock = clock
@@ -50,8 +52,12 @@ class FeatureTask:
         self._overflowed = False
         self._work = asyncio.Event()
 
-    def offer(self, batch: list[Item], books: list[BookMinute]) -> None:
-        """Take note of committed candles and book minutes; never waits."""
+    def offer(self, batch: list[Item], books: list[BookMinute], exact: bool) -> None:
+        """Take note of committed candles and book minutes; never waits.
+
+        ``exact``: the database holds the batch's heads as they are. Where it kept other numbers, or
+        refused some, rows are computed from what it holds instead.
+        """
         for row in books:
             waiting = self._books[row.symbol]
             waiting[row.time] = row
@@ -62,12 +68,14 @@ class FeatureTask:
         head = [item for item in batch if item.is_head]
         if not head:
             return
-        if self._pending_count + len(head) > PENDING_MOST:
+        if not exact or self._pending_count + len(head) > PENDING_MOST:
             self._overflowed = True
             self._pending.clear()
             self._windows.clear()
             self._books.clear()
             self._pending_count = 0
+            self._work.set()
+            return
         if not self._pending_count:
             self._since = self._clock.monotonic()
         for item in head:
@@ -80,33 +88,37 @@ class FeatureTask:
         waits = delays(0.2, 10.0)
         while True:
             try:
-                connection = await connect(self._settings, "data-feeder-features")
+                connection = await connect(
+                    self._settings, "data-feeder-features", command_timeout=COMMAND_TIMEOUT
+                )
                 try:
                     await store.mark_unfinished(connection)
-                    waits = delays(0.2, 10.0)
-                    await self._serve(connection)
+                    async for _ in self._serve(connection):
+                        waits = delays(0.2, 10.0)
+                        self.problem = None
                 finally:
                     connection.terminate()
             except TRANSIENT as error:
+                self.problem = f"waiting for the database: {error!r}"
                 log.warning("features_waiting", reason=repr(error))
-            except Exception:
+            except Exception as error:
+                self.problem = f"an unexpected error: {error!r}"
                 metrics.TASK_FAILURES.labels("features").inc()
                 log.exception("features_failed")
             self._windows.clear()
             await self._clock.sleep(next(waits))
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: Connection) -> AsyncIterator[None]:
+        """Compute for ever; yields after each turn that succeeded."""
         stale_at = self._clock.monotonic()
         while True:
-            if self._overflowed:
-                self._overflowed = False
-                await store.mark_unfinished(connection)
-            if self._pending_count:
+            if self._pending_count or self._overflowed:
                 await self._live(connection)
             now = self._clock.monotonic()
             if now >= stale_at and not await self._refresh(connection):
                 stale_at = now + STALE_POLL_SECONDS
-            if not self._pending_count:
+            yield
+            if not self._pending_count and not self._overflowed:
                 self._work.clear()
                 try:
                     async with asyncio.timeout(max(0.0, stale_at - self._clock.monotonic())):
@@ -115,7 +127,12 @@ class FeatureTask:
                     continue
 
     async def _live(self, connection: Connection) -> None:
+        if self._overflowed:
+            self._overflowed = False
+            await store.mark_unfinished(connection)
         pending, self._pending = self._pending, defaultdict(list)
+        if not pending:
+            return
         since, self._pending_count = self._since, 0
         windows: dict[str, tuple[Columns, int]] = {}
         for symbol, candles in pending.items():
@@ -174,7 +191,7 @@ class FeatureTask:
             result = await asyncio.to_thread(compute, window, (end - start) // MINUTE_MS)
             rows += await store.replace(connection, stale.symbol, result, known_at=self._market.now_ms)
             self._count("again", [(stale.symbol, result)])
-            if self._pending_count:
+            if self._pending_count or self._overflowed:
                 await self._live(connection)
                 self._windows.pop(stale.symbol, None)
         await store.settle_stale(connection, stale.ids)

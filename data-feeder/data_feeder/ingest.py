@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from data_feeder.book import BookRecorder
 from data_feeder.buffer import Buffer, Item
@@ -12,9 +13,19 @@ from marketdata.binance.messages import Event, decode
 from marketdata.clock import Clock, MarketClock
 from marketdata.errors import DecodeError
 from marketdata.log import get_logger
-from marketdata.models import KlineEvent, Quote
+from marketdata.models import MINUTE_MS, KlineEvent, Quote
 
 log = get_logger(__name__)
+
+
+AHEAD_MOST_MS: Final = 86_400_000
+"""A frame further ahead of every clock we have is not believed: one would make years of history missing."""
+
+
+def plausible(event: KlineEvent, now_ms: int) -> bool:
+    """Return whether a frame's times can be true: on the minute, pushed after it began, not far ahead."""
+    time = event.candle.time
+    return 0 < time < event.event_time <= now_ms + AHEAD_MOST_MS and time % MINUTE_MS == 0
 
 
 class Ingest:
@@ -45,6 +56,17 @@ class Ingest:
                 self._undecoded & (self._undecoded - 1) == 0
             ):  # the 1st, 2nd, 4th, 8th …: a flood stays readable
                 log.warning("frame_undecoded", reason=str(error), count=self._undecoded)
+            return None
+        if isinstance(event, KlineEvent) and not plausible(
+            event, max(self._market.now_ms, self._clock.wall_ms())
+        ):
+            metrics.FRAMES_UNDECODED.inc()
+            log.warning(
+                "frame_implausible",
+                symbol=event.candle.symbol,
+                pushed=event.event_time,
+                open=event.candle.time,
+            )
             return None
         if isinstance(event, KlineEvent):
             metrics.FRAMES.labels("kline").inc()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 from typing import Final
 
 from starlette.applications import Starlette
@@ -14,6 +15,7 @@ from starlette.routing import Route
 
 from data_feeder import connections, startup
 from data_feeder.announce import Announcer
+from data_feeder.audit import Auditor
 from data_feeder.buffer import Buffer, Note
 from data_feeder.features import FeatureTask
 from data_feeder.ingest import Ingest
@@ -64,6 +66,8 @@ class Feeder:
             silent=watchdog.silent if watchdog else [],
             exchange_problem=self._status.exchange_problem,
             buffered=len(self._buffer),
+            oldest_seconds=self._clock.monotonic() - (self._buffer.oldest or self._clock.monotonic()),
+            features_problem=self._features.problem,
         )
         last = writer.last_candle_time if writer else None
         row = self._features.newest_row
@@ -103,7 +107,16 @@ class Feeder:
             for task in [*tasks[1:], *self._running]:
                 task.cancel()
 
-    def _disconnected(self, url: str, reason: str) -> None:
+    async def _confirm(self) -> None:
+        """Do what a start does once the exchange answers, when it did not at the start."""
+        connection = await database.connect(self._settings.database, "data-feeder-start")
+        try:
+            await startup.prepare(connection, self._settings, self._status, self._clock, patient=True)
+        finally:
+            await connection.close()
+
+    def _disconnected(self, ingest: Ingest, symbols: list[str], url: str, reason: str) -> None:
+        ingest.book.forget(symbols)
         self._buffer.add_note(Note("disconnect", None, {"url": url, "reason": reason}))
 
     async def _drain(self) -> None:
@@ -131,7 +144,7 @@ class Feeder:
         self._market.advance(start.now)
         ingest = Ingest(start.symbols, start.head, self._buffer, self._market, clock)
         self._streams = [
-            Stream(settings.stream_urls, part, ingest, clock, self._disconnected)
+            Stream(settings.stream_urls, part, ingest, clock, partial(self._disconnected, ingest, part))
             for part in connections.plan(start.symbols)
         ]
         self._watchdog = Watchdog(
@@ -148,10 +161,14 @@ class Feeder:
             on_commit=self._features.offer,
             on_gaps=self._announcer.announce,
         )
+        auditor = Auditor(settings.database, self._writer, clock, self._announcer.announce)
         self._running = [
             group.create_task(self._writer.run(), name="writer"),
             group.create_task(self._features.run(), name="features"),
             group.create_task(self._announcer.run(), name="announcer"),
             group.create_task(self._watchdog.run(), name="watchdog"),
+            group.create_task(auditor.run(), name="audit"),
             *(group.create_task(stream.run(), name=f"stream-{n}") for n, stream in enumerate(self._streams)),
         ]
+        if not start.confirmed:
+            self._running.append(group.create_task(self._confirm(), name="confirm"))

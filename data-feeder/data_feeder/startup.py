@@ -20,10 +20,14 @@ log = get_logger(__name__)
 
 
 class Start(NamedTuple):
-    """``symbols`` to stream, and the exchange's time ``now`` (ms): what closed before is the ledger's."""
+    """``symbols`` to stream, and the exchange's time ``now`` (ms): what closed before is the ledger's.
+
+    ``confirmed`` is false when the exchange was down and both are what the database remembers.
+    """
 
     symbols: list[str]
     now: int
+    confirmed: bool
 
     @property
     def head(self) -> int:
@@ -32,9 +36,9 @@ class Start(NamedTuple):
 
 
 async def _listing(
-    connection: Connection, settings: Settings, status: Status, clock: Clock
+    connection: Connection, settings: Settings, status: Status, clock: Clock, *, patient: bool
 ) -> Listing | None:
-    """Ask until the exchange answers; None when it is down but every symbol is known from before."""
+    """Ask until the exchange answers; None, unless ``patient``, when it is down but all symbols are known."""
     waits = delays(1.0, 30.0)
     while True:
         try:
@@ -43,7 +47,7 @@ async def _listing(
             status.exchange_problem = str(error)
             log.warning("exchange_unavailable", reason=str(error))
             known = set(settings.symbols) <= await store.known(connection)
-            if known and await connection.fetchval("SELECT market_now()") is not None:
+            if known and not patient and await connection.fetchval("SELECT market_now()") is not None:
                 return None
             pause = error.retry_after if isinstance(error, RateLimitedError) else next(waits)
             await clock.sleep(pause)
@@ -52,15 +56,19 @@ async def _listing(
             return answer
 
 
-async def prepare(connection: Connection, settings: Settings, status: Status, clock: Clock) -> Start:
+async def prepare(
+    connection: Connection, settings: Settings, status: Status, clock: Clock, *, patient: bool = False
+) -> Start:
     """Register the symbols and return what to stream.
 
-    Waits for an exchange that is down. Raises ``UnknownSymbolError`` for a symbol it never had and
-    ``WrongExchangeError`` when the database holds another exchange's candles.
+    Waits for an exchange that is down; unless ``patient``, not where every symbol is known from before.
+    Raises ``UnknownSymbolError`` for a symbol it never had and ``WrongExchangeError`` when the database
+    holds another exchange's candles.
     """
-    listed = await _listing(connection, settings, status, clock)
+    listed = await _listing(connection, settings, status, clock, patient=patient)
     if listed is None:
-        return Start(list(settings.symbols), await connection.fetchval("SELECT market_now()"))
+        now = await connection.fetchval("SELECT market_now()")
+        return Start(list(settings.symbols), now, confirmed=False)
     await store.claim_exchange(connection, listed.exchange)
     registered = await store.known(connection)
     problem = unknown_symbols(settings.symbols, listed, registered)
@@ -70,6 +78,7 @@ async def prepare(connection: Connection, settings: Settings, status: Status, cl
     await store.register(
         connection, listed.statuses, now_ms=listed.server_time, history_days=settings.history_days
     )
+    await store.retire_others(connection, settings.symbols)
     for symbol in settings.symbols:
         if symbol not in listed.statuses:
             log.warning("symbol_delisted", symbol=symbol)
@@ -81,4 +90,4 @@ async def prepare(connection: Connection, settings: Settings, status: Status, cl
         exchange=listed.exchange,
         market_time=isoformat(listed.server_time),
     )
-    return Start(streaming, listed.server_time)
+    return Start(streaming, listed.server_time, confirmed=True)

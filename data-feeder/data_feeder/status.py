@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+SLOW_SECONDS: Final = 10.0
 
 
 class Status:
@@ -33,6 +35,8 @@ def judge(
     silent: list[str],
     exchange_problem: str | None,
     buffered: int,
+    oldest_seconds: float = 0.0,
+    features_problem: str | None = None,
 ) -> Verdict:
     """Return the state of the service and, in plain words, why it is not better."""
     reasons = []
@@ -42,6 +46,12 @@ def judge(
         reasons.append("no stream connection is delivering")
     if silent:
         reasons.append(f"silent streams: {', '.join(silent[:10])}{' …' if len(silent) > 10 else ''}")
+    if oldest_seconds > SLOW_SECONDS:
+        reasons.append(
+            f"the database is slow: a candle waits for {oldest_seconds:.0f} s, {buffered} in memory"
+        )
+    if features_problem is not None:
+        reasons.append(f"features: {features_problem}")
     if not database_connected:
         reasons.insert(0, f"the database is not connected; {buffered} candles are kept in memory")
         return Verdict("unhealthy", reasons)

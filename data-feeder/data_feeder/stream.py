@@ -33,6 +33,7 @@ class _Session:
         self.url = url
         self._names = connections.stream_names(symbols)
         self._ingest = ingest
+        self._asked = False
         self.delivering = asyncio.Event()
         self.replace = asyncio.Event()
 
@@ -57,15 +58,17 @@ class _Session:
                 await asyncio.gather(asking, return_exceptions=True)
 
     async def _subscribe(self, socket: ClientConnection) -> None:
-        for message in connections.subscriptions(self._names):
+        messages = connections.subscriptions(self._names)
+        for message in messages:
             await socket.send(message)
-            await asyncio.sleep(connections.MESSAGE_SPACING_SECONDS)
+            await asyncio.sleep(connections.MESSAGE_SPACING_SECONDS if len(messages) > 1 else 0)
+        self._asked = True
 
     async def _read(self, socket: ClientConnection) -> None:
         while True:
             event = await self._ingest.frame(await socket.recv(decode=False))
             if isinstance(event, KlineEvent | Quote):
-                if not self.delivering.is_set():
+                if self._asked and not self.delivering.is_set():
                     self.delivering.set()
                     log.info("websocket_connected", url=self.url, streams=len(self._names))
             elif isinstance(event, ServerShutdown):
@@ -116,7 +119,8 @@ class Stream:
     async def _live(self, session: _Session) -> bool:
         """Read a session and its replacements until one breaks; return whether it had delivered."""
         task = asyncio.create_task(session.run())
-        old: asyncio.Task[None] | None = None
+        new: asyncio.Task[None] | None = None
+        waits = delays(1.0, 60.0)
         self._session = session
         try:
             while True:
@@ -128,20 +132,32 @@ class Stream:
                 if task.done():
                     self._ended(session, task)
                     return session.delivering.is_set()
+                session.replace.clear()
                 following = _Session(next(self._urls), self.symbols, self._ingest)
-                old, task = task, asyncio.create_task(following.run())
+                new = asyncio.create_task(following.run())
                 delivering = asyncio.create_task(following.delivering.wait())
                 await asyncio.wait(
-                    {delivering, task}, timeout=_DELIVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    {delivering, new, task}, timeout=_DELIVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
                 delivering.cancel()
-                old.cancel()
-                await asyncio.gather(old, return_exceptions=True)
-                log.info("websocket_replaced", delivered=following.delivering.is_set())
-                self._session = session = following
+                if following.delivering.is_set() or task.done():
+                    if task.done():
+                        self._ended(session, task)
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+                    log.info("websocket_replaced", delivering=following.delivering.is_set())
+                    self._session, session, task, new = following, following, new, None
+                else:
+                    # The old socket is all there is: keep it, and try again later.
+                    log.warning("websocket_not_replaced", url=following.url)
+                    new.cancel()
+                    await asyncio.gather(new, return_exceptions=True)
+                    new = None
+                    await asyncio.wait({task}, timeout=next(waits))
+                    session.replace.set()
         finally:
             self._session = None
-            for running in (task, old):
+            for running in (task, new):
                 if running is not None:
                     running.cancel()
                     await asyncio.gather(running, return_exceptions=True)

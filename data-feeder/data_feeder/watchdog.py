@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from data_feeder.buffer import Buffer, Note
 from data_feeder.ingest import Ingest
@@ -11,6 +12,9 @@ from marketdata.clock import Clock, MarketClock
 from marketdata.log import get_logger
 
 log = get_logger(__name__)
+
+
+SILENCE_PAUSE_MOST: Final = 3600.0
 
 
 def silent_symbols(heard: Mapping[str, float], now: float, threshold: float) -> list[str]:
@@ -37,7 +41,7 @@ class Watchdog:
         self._market = market
         self._clock = clock
         self._threshold = threshold
-        self._acted: dict[str, float] = {}
+        self._next: dict[str, tuple[float, float]] = {}
 
     async def run(self) -> None:
         """Watch, and sample the book once a second, until cancelled."""
@@ -48,9 +52,13 @@ class Watchdog:
 
     def _look(self, now: float) -> None:
         self.silent = silent_symbols(self._ingest.heard, now, self._threshold)
-        due = [s for s in self.silent if now - self._acted.get(s, self._ingest.heard[s]) > self._threshold]
+        for symbol in set(self._next) - set(self.silent):
+            del self._next[symbol]
+        due = [symbol for symbol in self.silent if now >= self._next.get(symbol, (now, 0.0))[0]]
         for symbol in due:
-            self._acted[symbol] = now
+            # A halt may last for days: ask again after one, two, four … thresholds, up to an hour.
+            pause = min(max(self._next.get(symbol, (0.0, 0.0))[1] * 2, self._threshold), SILENCE_PAUSE_MOST)
+            self._next[symbol] = now + pause, pause
             hole = self._ingest.sequences[symbol].silent(self._market.now_ms)
             log.warning("stream_silent", symbol=symbol, seconds=round(now - self._ingest.heard[symbol]))
             self._buffer.add_note(
@@ -61,5 +69,3 @@ class Watchdog:
         for stream in self._streams:
             if set(due) & set(stream.symbols):
                 stream.replace()
-        for symbol in set(self._acted) - set(self.silent):
-            del self._acted[symbol]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final
 
 import asyncpg
 
 from data_feeder.buffer import Buffer, Item
+from data_feeder.sequence import Hole
 from marketdata import metrics
 from marketdata.backoff import delays
+from marketdata.candles import candle_problem
 from marketdata.clock import Clock, MarketClock
-from marketdata.database import TRANSIENT, Connection, connect
+from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
 from marketdata.models import MINUTE_MS, Source
@@ -23,17 +24,17 @@ from marketdata.store.ledger import Gap
 
 log = get_logger(__name__)
 
-AUDIT_SECONDS: Final = 3600.0
-
-OnCommit = Callable[[list[Item], list[BookMinute]], None]
+OnCommit = Callable[[list[Item], list[BookMinute], bool], None]
 OnGaps = Callable[[list[Gap]], None]
 
 
 class Writer:
-    """Commits what the buffer holds, in order: candles, book minutes, holes, and audits when due.
+    """Commits what the buffer holds, in order: holes, book minutes, candles.
 
-    ``on_commit`` is called after each commit with the candles and book minutes written, ``on_gaps``
-    with every gap newly opened in the ledger.
+    ``on_commit`` is called after each commit with the candles and book minutes written, and whether
+    the database now holds the heads among them as they are; ``on_gaps`` with every gap newly opened.
+    ``committed`` is the newest minute committed of each symbol (open, ms), ``reconnected`` is set
+    with every new connection.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Writer:
         self._buffer = buffer
         self._market = market
         self._clock = clock
-        self._committed = dict.fromkeys(symbols, head)
+        self.committed = dict.fromkeys(symbols, head)
+        self.reconnected = asyncio.Event()
+        self._exact = True
         self._most = self._limit = batch_max_rows
         self._on_commit = on_commit
         self._on_gaps = on_gaps
@@ -69,7 +72,9 @@ class Writer:
         waits = delays(0.2, 10.0)
         while True:
             try:
-                connection = await connect(self._settings, "data-feeder-writer")
+                connection = await connect(
+                    self._settings, "data-feeder-writer", command_timeout=COMMAND_TIMEOUT
+                )
                 try:
                     self.connected = True
                     log.info("database_connected", buffered=len(self._buffer))
@@ -89,26 +94,19 @@ class Writer:
             await self._clock.sleep(next(waits))
 
     async def _serve(self, connection: Connection) -> None:
-        audit_at = self._clock.monotonic()
+        self.reconnected.set()
         while True:
             await self._record_holes(connection)
             for note in self._buffer.take_notes():
                 await ledger.note(connection, note.event_type, note.symbol, detail=note.detail)
-            if self._clock.monotonic() >= audit_at:
-                await self._audit(connection)
-                audit_at = self._clock.monotonic() + AUDIT_SECONDS
-            try:
-                async with asyncio.timeout(max(0.0, audit_at - self._clock.monotonic()) + 0.1):
-                    await self._buffer.wait()
-            except TimeoutError:
-                continue
+            await self._buffer.wait()
             batch = self._buffer.peek(self._limit)
             # Before their candles: the features of a candle need its minute of the book.
             self._books += self._buffer.take_books()
             books_committed = await self._write_books(connection)
             committed = await self._write(connection, batch) if batch else []
             if committed or books_committed:
-                self._on_commit(committed, books_committed)
+                self._on_commit(committed, books_committed, self._exact)
 
     async def _write(self, connection: Connection, batch: list[Item]) -> list[Item]:
         """Commit a batch and return it; empty when a row in it was refused."""
@@ -118,17 +116,25 @@ class Writer:
                 if rows:
                     written = await candles.write(connection, rows, source=Source.STREAM, head=is_head)
                     self.candles_processed += len(rows) - written.invalid
+                    if is_head:
+                        # Else the database holds other numbers than these, or refused some.
+                        self._exact = written.inserted == len(rows)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             await self._isolate(connection, batch, error)
             return []
         self._limit = self._most
         self._buffer.drop(batch)
+        for item in batch:
+            if candle_problem(item.candle) is not None:
+                # Refused, and in the ledger as invalid: the exchange's own record may have it right.
+                minute = item.candle.time - item.candle.time % MINUTE_MS
+                self._buffer.add_hole(Hole(item.candle.symbol, minute, minute + MINUTE_MS, "invalid"))
         now = self._clock.monotonic()
         for item in batch:
             metrics.FRAME_TO_COMMIT_SECONDS.observe(now - item.received)
             symbol, time = item.candle.symbol, item.candle.time
-            if time > self._committed.get(symbol, 0):
-                self._committed[symbol] = time
+            if time > self.committed.get(symbol, 0):
+                self.committed[symbol] = time
                 metrics.LAST_CANDLE_TIME.labels(symbol).set(time / 1000)
         newest = max(item.candle.time for item in batch)
         self.last_candle_time = max(newest, self.last_candle_time or 0)
@@ -176,19 +182,3 @@ class Writer:
                 raise
             holes.pop(0)
             self._on_gaps(gaps)
-
-    async def _audit(self, connection: Connection) -> None:
-        """Look for expected minutes nobody accounts for, up to what this process has committed."""
-        found = 0
-        for symbol, head in self._committed.items():
-            span = await connection.fetchrow(
-                "SELECT lower(span) AS first, upper(span) AS last FROM expected_range($1) AS span", symbol
-            )
-            if span is None or span["first"] is None:
-                continue
-            end = min(span["last"], head + MINUTE_MS)
-            if span["first"] < end:
-                gaps = await ledger.record_missing(connection, symbol, span["first"], end, "audit")
-                found += len(gaps)
-                self._on_gaps(gaps)
-        log.info("audit_done", symbols=len(self._committed), gaps=found)

@@ -88,6 +88,8 @@ class Backfill:
                 progress(0)
                 if finding is Finding.ROWS:
                     again = True
+                elif finding is Finding.NOTHING_AFTER and await self._listing_ended(gap.symbol, run):
+                    continue
                 elif finding is not Finding.OUTAGE:
                     reasons.append(finding)
                 elif not work.is_outage:
@@ -157,6 +159,14 @@ class Backfill:
                 QUERIES["add_recovered"], work.gap.id, written.inserted, self._lease_seconds
             )
         return written.inserted
+
+    async def _listing_ended(self, symbol: str, run: Run) -> bool:
+        """Expect nothing from ``run`` on when the symbol is delisted; return whether it is."""
+        async with borrow(self._pool) as connection:
+            ended = await connection.fetchval(QUERIES["end_of_listing"], symbol, run.start)
+        if ended:
+            log.info("listing_ended", symbol=symbol, last_minute_before=isoformat(run.start))
+        return ended is not None
 
     async def _record_outage(self, symbol: str, run: Run) -> None:
         async with borrow(self._pool) as connection:

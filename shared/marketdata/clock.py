@@ -17,6 +17,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds from an arbitrary start, never going back."""
 
+    def wall_ms(self) -> int:
+        """Unix milliseconds as this machine has them: good for a plausibility check, not for data."""
+
     async def sleep(self, seconds: float) -> None:
         """Wait ``seconds``."""
 
@@ -27,6 +30,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds from an arbitrary start, never going back."""
         return time.monotonic()
+
+    def wall_ms(self) -> int:
+        """Unix milliseconds as this machine has them: good for a plausibility check, not for data."""
+        return time.time_ns() // 1_000_000
 
     async def sleep(self, seconds: float) -> None:
         """Wait ``seconds``."""

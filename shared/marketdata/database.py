@@ -32,6 +32,8 @@ _REFUSED: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
+COMMAND_TIMEOUT: Final = 60.0
+"""Seconds a service gives one statement."""
 TRANSIENT: Final = (
     OSError,
     asyncio.TimeoutError,
@@ -84,9 +86,16 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
     }
 
 
-async def connect(settings: DatabaseSettings, application: str) -> Connection:
-    """Open one connection whose ``timestamptz`` values are Unix milliseconds (``int``)."""
+async def connect(
+    settings: DatabaseSettings, application: str, *, command_timeout: float | None = None
+) -> Connection:
+    """Open one connection whose ``timestamptz`` values are Unix milliseconds (``int``).
+
+    A statement that takes longer than ``command_timeout`` seconds raises ``TimeoutError``: a server
+    that vanished with a question in hand would be waited for without end.
+    """
     arguments = connect_arguments(settings)
+    arguments["command_timeout"] = command_timeout
     arguments["server_settings"] = {**arguments["server_settings"], "application_name": application}
     connection: Connection = await asyncpg.connect(**arguments)
     await _set_codecs(connection)
@@ -98,7 +107,7 @@ async def create_pool(settings: DatabaseSettings, application: str, size: int) -
     arguments = connect_arguments(settings)
     arguments["server_settings"] = {**arguments["server_settings"], "application_name": application}
     return await asyncpg.create_pool(
-        **arguments, min_size=0, max_size=size, init=_set_codecs, command_timeout=60
+        **arguments, min_size=0, max_size=size, init=_set_codecs, command_timeout=COMMAND_TIMEOUT
     )
 
 

@@ -88,7 +88,7 @@ def _urls(*schemes: str) -> Callable[[str], tuple[str, ...]]:
                 raise ValueError(
                     f"{text!r} must be an address that starts with {' or '.join(s + '://' for s in schemes)}"
                 )
-            if parts.query or parts.fragment or parts.username:
+            if parts.query or parts.fragment or "@" in parts.netloc:
                 raise ValueError("an address takes no query, fragment or user name")
             path = re.sub(r"/(ws|stream)/?$", "", parts.path) if "ws" in schemes else parts.path
             urls.append(f"{parts.scheme}://{parts.netloc}{path.rstrip('/')}")
@@ -234,7 +234,9 @@ def parse(mapping: Mapping[str, str]) -> tuple[dict[str, object], list[str]]:
         try:
             values[setting.name] = setting.parse(text or setting.default)
         except ValueError as error:
-            problems.append(f"{setting.name} {error} (got {'a secret' if setting.secret else repr(text)})")
+            problems.append(
+                f"{setting.name} {error} (got {'a secret' if setting.secret or '@' in text else repr(text)})"
+            )
         if setting.secret and text.strip().lower() in PLACEHOLDERS:
             problems.append(
                 f"{setting.name} still holds the example's placeholder:"

@@ -9,7 +9,7 @@ from tests.database.conftest import minute, store
 from marketdata.database import Connection
 from marketdata.features.columns import FLAT, MISSING, PRESENT
 from marketdata.features.engine import Result
-from marketdata.features.registry import FEATURE_VERSION, NAMES
+from marketdata.features.registry import FEATURE_VERSION, MAX_WINDOW, NAMES
 from marketdata.models import MINUTE_MS
 from marketdata.store import books, features, ledger
 from marketdata.store.books import BookMinute
@@ -131,6 +131,35 @@ async def test_stale_rows_older_than_the_cache_are_clipped(market: Connection) -
     stale = await features.take_stale(market)
     assert stale is not None
     assert stale.ranges == [] or stale.ranges[0][0] >= minute(month) - 31 * 1440 * MINUTE_MS
+
+
+async def test_a_range_across_the_caches_edge_begins_on_a_minute(market: Connection) -> None:
+    # Market time is hardly ever a whole minute, and with a long history one range always crosses the edge.
+    await market.execute("SELECT advance_market_clock($1)", minute(40 * 1440) + 12_345)
+    await store(market, range(8 * 1440, 12 * 1440, 720))
+    await features.mark_unfinished(market)
+    await market.execute(
+        "INSERT INTO stale_features (symbol, from_time, to_time) VALUES ('BTCUSDT', $1, $2)",
+        minute(1), minute(39 * 1440),
+    )  # fmt: skip
+    stale = await features.take_stale(market)
+    assert stale is not None
+    assert all(edge % MINUTE_MS == 0 for span in stale.ranges for edge in span)
+
+
+async def test_a_symbol_with_only_old_candles_owes_no_features(market: Connection) -> None:
+    await store(market, range(10))
+    await market.execute("DELETE FROM stale_features")
+    await market.execute("SELECT advance_market_clock($1)", minute(60 * 1440) + 7)
+    await features.mark_unfinished(market)
+    assert await features.take_stale(market) is None
+
+
+async def test_a_late_candle_before_an_outage_reaches_past_its_end(market: Connection) -> None:
+    await ledger.record_outage(market, "BTCUSDT", minute(10), minute(90), confirm_seconds=3600)
+    await market.execute("DELETE FROM stale_features")
+    await store(market, [8, 9])
+    assert await market.fetchval("SELECT to_time FROM stale_features") == minute(90 + MAX_WINDOW)
 
 
 async def test_candles_without_a_feature_row_are_found(market: Connection) -> None:

@@ -27,7 +27,7 @@ async def test_holes_become_gaps_once(market: Connection) -> None:
 async def test_a_larger_hole_joins_what_is_open(market: Connection) -> None:
     await ledger.record_missing(market, "BTCUSDT", minute(3), minute(5), "jump")
     await ledger.record_missing(market, "BTCUSDT", minute(0), minute(8), "audit")
-    assert await ledger_rows(market) == [("gap", 0, 3, False), ("gap", 3, 5, False), ("gap", 5, 8, False)]
+    assert await ledger_rows(market) == [("gap", 0, 3, False), ("gap", 3, 8, False)]
 
 
 async def test_many_reporters_at_once_open_each_minute_once(
@@ -169,6 +169,35 @@ async def test_what_the_second_look_finds_is_a_repaired_gap(market: Connection) 
 async def test_a_provisional_outage_makes_its_features_stale(market: Connection) -> None:
     await ledger.record_outage(market, "BTCUSDT", minute(2), minute(8), confirm_seconds=60)
     assert await market.fetchval("SELECT from_time FROM stale_features") == minute(3)
+
+
+async def test_a_halt_that_goes_on_stays_one_gap_and_lets_others_pass(market: Connection) -> None:
+    await ledger.record_missing(market, "BTCUSDT", minute(0), minute(5), "older")
+    for n in range(20, 60):
+        await ledger.record_missing(market, "BTCUSDT", minute(20), minute(n + 1), "silence")
+    assert await ledger_rows(market) == [("gap", 0, 5, False), ("gap", 20, 60, False)]
+    for _ in range(4):
+        work = await ledger.claim(market, lease_seconds=60, max_minutes=100)
+        assert work is not None
+        assert work.gap.start == minute(20)
+        await ledger.release(market, work.gap.id, retry_seconds=-1, reason="halted")
+    work = await ledger.claim(market, lease_seconds=60, max_minutes=100)
+    assert work is not None
+    assert work.gap.start == minute(0), "what keeps waiting lets the others pass"
+
+
+async def test_two_ends_of_one_second_look_count_it_once(
+    market: Connection, database: DatabaseSettings
+) -> None:
+    await ledger.record_outage(market, "BTCUSDT", minute(2), minute(8), confirm_seconds=0)
+    work = await ledger.claim(market, lease_seconds=60, max_minutes=100)
+    assert work is not None
+    await store(market, range(2, 8))
+    others = [await db.connect(database, "test") for _ in range(4)]
+    await asyncio.gather(*(ledger.settle_outage(c, work.gap.id) for c in others))
+    assert await ledger_rows(market) == [("gap", 2, 8, True)]
+    for other in others:
+        await other.close()
 
 
 async def test_somebody_may_ask_for_another_look_at_a_confirmed_outage(market: Connection) -> None:

@@ -123,6 +123,17 @@ async def test_cleanup_drops_what_is_past_its_time_by_the_markets_clock(market: 
     assert await market.fetchval("SELECT count(*) FROM candles_1m") == 0
 
 
+async def test_an_absurd_exchange_time_deletes_nothing(market: Connection) -> None:
+    await market.execute(
+        "INSERT INTO candles_1m SELECT 'NEWUSDT', floor_minute(now() - interval '1 day'),"
+        " 1, 1, 1, 1, 0, 0, 0, 0, 0, 'rest', now()"
+    )
+    await market.execute("UPDATE platform_state SET policies = true")
+    await market.execute("SELECT advance_market_clock('2049-01-01'::text::timestamptz)")
+    await market.execute("CALL nightly_cleanup()")
+    assert await market.fetchval("SELECT count(*) FROM candles_1m") == 1
+
+
 async def test_a_replayed_database_is_never_cleaned(market: Connection) -> None:
     await store(market, range(5))
     await market.execute("SELECT advance_market_clock($1)", minute(900 * 1440))

@@ -79,6 +79,17 @@ async def test_a_head_leaves_no_stale_row_and_anything_else_does(connection: Con
     ]
 
 
+async def test_what_a_better_source_corrects_stays_readable(connection: Connection) -> None:
+    await candles.write(connection, rows(candle(0, 1.5), candle(1)), source=Source.STREAM)
+    await candles.write(connection, rows(candle(0, 1.6), candle(1)), source=Source.REST)
+    (record,) = await connection.fetch(
+        "SELECT symbol, gap_start, detail -> 'old' ->> 'close' AS close,"
+        " detail -> 'old' ->> 'source' AS source"
+        " FROM data_quality_logs WHERE event_type = 'revision'"
+    )
+    assert tuple(record) == ("BTCUSDT", T0, "1.5", "stream")
+
+
 async def test_an_impossible_candle_costs_only_itself(connection: Connection) -> None:
     bad = candle(1)._replace(high=0.1)
     written = await candles.write(connection, rows(candle(0), bad, candle(2)), source=Source.STREAM)

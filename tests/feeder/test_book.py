@@ -80,6 +80,33 @@ def test_a_candle_that_closes_early_closes_its_book_minute() -> None:
     assert (following.symbol, following.time, following.updates) == ("B", T0 + MINUTE_MS, 1)
 
 
+def test_a_standing_market_clock_does_not_weigh_the_last_quote_down() -> None:
+    book = BookRecorder()
+    book.advance(T0)
+    book.update(quote(99.0, 101.0))
+    for _ in range(59):
+        book.sample()
+    book.update(quote(100.0, 100.0))
+    for _ in range(1800):  # the socket is dead, the seconds go on
+        book.sample()
+    (row,) = book.advance(T0 + MINUTE_MS)
+    assert row.spread_bps == pytest.approx(200.0 * 59 / 60)
+
+
+def test_a_forgotten_quote_says_nothing_of_the_next_minute() -> None:
+    book = BookRecorder()
+    book.advance(T0)
+    book.update(quote(99.0, 101.0))
+    book.forget(["B", "NEVER"])
+    book.sample()
+    assert [row.updates for row in book.advance(T0 + MINUTE_MS)] == [1], "what was seen of the minute counts"
+    for _ in range(10):
+        book.sample()
+    book.update(quote(100.0, 100.0))
+    (row,) = book.advance(T0 + 2 * MINUTE_MS)
+    assert row.spread_bps == 0.0
+
+
 def test_an_impossible_quote_is_not_counted() -> None:
     book = BookRecorder()
     book.advance(T0)

@@ -2,9 +2,15 @@
 
 import json
 
+import pytest
+
 from data_feeder import connections
+from data_feeder.ingest import plausible
 from data_feeder.status import judge
 from data_feeder.watchdog import silent_symbols
+from marketdata.models import Candle, KlineEvent
+
+T0 = 1679616000000
 
 
 def test_no_connection_has_more_streams_than_the_exchange_allows() -> None:
@@ -45,3 +51,30 @@ def test_an_exchange_that_is_down_degrades_and_a_lost_database_is_unhealthy() ->
     assert (down.status, down.http_status) == ("degraded", 200)
     assert (lost.status, lost.http_status) == ("unhealthy", 503)
     assert "9 candles" in lost.reasons[0]
+
+
+def test_a_slow_database_and_failing_features_degrade() -> None:
+    fine = {"database_connected": True, "websocket_connected": True, "silent": [], "exchange_problem": None}
+    slow = judge(**fine, buffered=20, oldest_seconds=31.0)
+    failing = judge(**fine, buffered=0, features_problem="an unexpected error")
+    assert (slow.status, failing.status) == ("degraded", "degraded")
+    assert "31 s" in slow.reasons[0]
+    assert "features" in failing.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("time", "pushed", "true"),
+    [
+        (T0, T0 + 60_020, True),
+        (T0, T0 + 41_646, True),
+        (T0 + 1, T0 + 60_020, False),
+        (T0, T0, False),
+        (T0, T0 - 1, False),
+        (0, T0, False),
+        (T0, T0 + 2 * 86_400_000, False),
+        (T0 + 3650 * 86_400_000, T0 + 3650 * 86_400_000 + 60_020, False),
+    ],
+)
+def test_a_frame_with_impossible_times_is_not_believed(time: int, pushed: int, true: bool) -> None:
+    candle = Candle("B", time, 1, 1, 1, 1, 0, 0, 0, 0, 0)
+    assert plausible(KlineEvent(pushed, True, candle), T0 + 60_000) is true

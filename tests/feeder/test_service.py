@@ -298,3 +298,22 @@ async def test_rows_recomputed_before_the_first_frame_know_when_they_were_comput
 
             await eventually(computed, "the stale rows are computed")
     assert await connection.fetchval("SELECT min(known_at) FROM feature_values") >= T0
+
+
+async def test_the_old_socket_is_kept_until_a_new_one_delivers(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    async with Simulator(config(speed=240.0)) as simulator, running_feeder(database, simulator) as health:
+        await minutes_pass(connection, 3)
+        already = await holes(connection)
+        refused = simulator.faults.add("refuse_connections")
+        simulator.faults.add("server_shutdown", count=1, grace_seconds=60.0)
+        await eventually(lambda: _fired(refused), "a new connection is tried, and refused")
+        before = await connection.fetchval("SELECT count(*) FROM candles_1m")
+        await minutes_pass(connection, before // 2 + 8)
+        assert (await health())[1]["websocket_connected"]
+        assert await holes(connection) == already, "nothing was lost meanwhile"
+
+
+async def _fired(fault: Any) -> bool:
+    return bool(fault.fired)

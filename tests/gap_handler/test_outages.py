@@ -124,3 +124,16 @@ async def test_a_confirmed_outage_is_looked_at_again_on_request(
         done = await service.until(again["id"], "completed")
     assert done["candles_recovered"] == 20
     assert await coverage(ledger, START, END) == [(START, END, "rest")]
+
+
+async def test_a_delisted_symbols_record_ends_where_the_exchanges_does(
+    database: DatabaseSettings, ledger: Connection, simulator: Simulator
+) -> None:
+    simulator.market.set_halts([Span(None, HALT_START, NOW + HOUR_MS)])
+    await ledger.execute("UPDATE symbols SET status = 'DELISTED', expected_until = $1", END)
+    async with handler(database, simulator.api_url) as service:
+        job = (await service.post(SYMBOL, START, END)).json()["id"]
+        await service.until(job, "completed")
+    assert await ledger.fetchval("SELECT expected_until FROM symbols") == HALT_START
+    assert await rows(ledger, "outage") == []
+    assert (await coverage(ledger, START, END))[-1] == (START, HALT_START, "rest")

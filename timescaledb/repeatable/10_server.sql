@@ -16,7 +16,9 @@ CREATE OR REPLACE FUNCTION market_now() RETURNS timestamptz LANGUAGE sql STABLE 
 $$;
 
 CREATE OR REPLACE FUNCTION advance_market_clock(p_time timestamptz) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO market_clock (time) VALUES (p_time)
+    -- Asked first: ON CONFLICT would lock the row even where it changes nothing.
+    INSERT INTO market_clock (time)
+    SELECT p_time WHERE p_time > coalesce((SELECT time FROM market_clock), '-infinity')
     ON CONFLICT (single) DO UPDATE SET time = EXCLUDED.time WHERE market_clock.time < EXCLUDED.time
 $$;
 

@@ -5,7 +5,8 @@ CREATE OR REPLACE FUNCTION lock_ledger(p_symbol text) RETURNS void LANGUAGE sql 
     SELECT pg_advisory_xact_lock(hashtextextended('ledger:' || p_symbol, 0))
 $$;
 
--- Open a gap for every minute of [p_from, p_to) that is neither stored nor in the ledger already.
+-- Open a gap for every minute of [p_from, p_to) that is neither stored nor in the ledger already. A hole
+-- that continues an open gap makes that one longer: a symbol that halts for a day is one gap, not a thousand.
 -- p_reopen also opens minutes of a confirmed outage: somebody asked for another look.
 CREATE OR REPLACE FUNCTION record_missing(
     p_symbol text, p_from timestamptz, p_to timestamptz, p_cause text, p_reopen boolean DEFAULT false
@@ -21,6 +22,12 @@ BEGIN
       AND (l.event_type = 'gap' AND NOT l.resolved
            OR l.event_type = 'outage' AND NOT (p_reopen AND l.resolved));
     FOR hole IN SELECT unnest(missing_ranges(p_symbol, floor_minute(p_from), floor_minute(p_to)) - known) LOOP
+        RETURN QUERY
+        UPDATE data_quality_logs AS l
+        SET gap_end = upper(hole), candles_missing = l.candles_missing + minutes_of(hole)
+        WHERE l.symbol = p_symbol AND l.event_type = 'gap' AND NOT l.resolved AND l.gap_end = lower(hole)
+        RETURNING l.id, lower(hole), upper(hole);
+        CONTINUE WHEN FOUND;
         RETURN QUERY
         INSERT INTO data_quality_logs AS l (event_type, symbol, gap_start, gap_end, candles_missing, detail)
         VALUES ('gap', p_symbol, lower(hole), upper(hole), minutes_of(hole), jsonb_build_object('cause', p_cause))
@@ -41,7 +48,8 @@ BEGIN
     WHERE NOT resolved AND event_type IN ('gap', 'outage')
       AND (lease_until IS NULL OR lease_until < now())
       AND (next_look_at IS NULL OR next_look_at <= market_now())
-    ORDER BY event_type = 'outage' DESC, gap_end DESC
+    -- Gaps that keep waiting for the exchange let the others pass.
+    ORDER BY event_type = 'outage' DESC, attempts > 3, gap_end DESC
     LIMIT 1
     FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
@@ -112,11 +120,11 @@ DECLARE
     part tstzrange;
     whole tstzrange;
 BEGIN
+    PERFORM lock_ledger(symbol) FROM data_quality_logs WHERE id = p_id;
     SELECT * INTO looked FROM data_quality_logs WHERE id = p_id AND event_type = 'outage' AND NOT resolved;
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    PERFORM lock_ledger(looked.symbol);
     absent := missing_ranges(looked.symbol, looked.gap_start, looked.gap_end);
     DELETE FROM data_quality_logs WHERE id = p_id;
     FOR part IN
@@ -151,11 +159,11 @@ DECLARE
     looked data_quality_logs;
     absent tstzmultirange;
 BEGIN
+    PERFORM lock_ledger(symbol) FROM data_quality_logs WHERE id = p_id;
     SELECT * INTO looked FROM data_quality_logs WHERE id = p_id AND event_type = 'gap' AND NOT resolved;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM lock_ledger(looked.symbol);
     absent := missing_ranges(looked.symbol, looked.gap_start, looked.gap_end) - coalesce(
         (SELECT range_agg(tstzrange(gap_start, gap_end)) FROM data_quality_logs
          WHERE symbol = looked.symbol AND event_type = 'outage'), '{}');

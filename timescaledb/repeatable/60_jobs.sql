@@ -1,5 +1,6 @@
 -- The nightly jobs. TimescaleDB's scheduler calls them with (job_id, config) where it can, the
--- gap-handler's where it can't. "Past" is the market's, so a wrong wall clock deletes nothing.
+-- gap-handler's where it can't. What is past is past by both clocks: neither a wrong wall clock nor one
+-- absurd exchange time deletes anything.
 
 -- Whole chunks where there are hypertables, rows elsewhere. The community edition has policies.
 CREATE OR REPLACE PROCEDURE drop_before(p_table regclass, p_edge timestamptz) LANGUAGE plpgsql AS $$
@@ -16,19 +17,21 @@ END
 $$;
 
 CREATE OR REPLACE PROCEDURE nightly_cleanup(job_id integer DEFAULT 0, config jsonb DEFAULT '{}') LANGUAGE plpgsql AS $$
+DECLARE
+    today timestamptz := (SELECT least(time, now()) FROM market_clock);
 BEGIN
     IF NOT (SELECT policies FROM platform_state) THEN
         RETURN;
     END IF;
     IF server_kind() <> 'community' THEN
-        CALL drop_before('candles_1m', market_now() - interval '13 months');
-        CALL drop_before('book_ticker_1m', market_now() - interval '13 months');
-        CALL drop_before('feature_values', market_now() - interval '1 month');
-        CALL drop_before('predictions', market_now() - interval '3 months');
+        CALL drop_before('candles_1m', today - interval '13 months');
+        CALL drop_before('book_ticker_1m', today - interval '13 months');
+        CALL drop_before('feature_values', today - interval '1 month');
+        CALL drop_before('predictions', today - interval '3 months');
     END IF;
-    DELETE FROM stale_features WHERE to_time < market_now() - interval '1 month';
+    DELETE FROM stale_features WHERE to_time < today - interval '1 month';
     DELETE FROM data_quality_logs
-    WHERE coalesce(gap_end, created_at) < market_now() - interval '13 months'
+    WHERE coalesce(gap_end, created_at) < today - interval '13 months'
       AND (resolved OR event_type NOT IN ('gap', 'outage'));
 END
 $$;

@@ -73,8 +73,14 @@ async def write(
     candles go to the ledger as ``invalid``. Raises asyncpg's errors; then nothing was written.
     """
     wanted, refused = prepare(rows)
-    old = [row for row in wanted if row.candle.time < row.known_at - _MAY_BE_COLUMNAR_MS]
-    new = [row for row in wanted if row.candle.time >= row.known_at - _MAY_BE_COLUMNAR_MS] if old else wanted
+    old, new = wanted, list[Row]()
+    if source is Source.STREAM:
+        old = [row for row in wanted if row.candle.time < row.known_at - _MAY_BE_COLUMNAR_MS]
+        new = (
+            [row for row in wanted if row.candle.time >= row.known_at - _MAY_BE_COLUMNAR_MS]
+            if old
+            else wanted
+        )
     inserted = changed = 0
     with metrics.WRITE_SECONDS.labels(source.value).time():
         if not refused and not (old and new):

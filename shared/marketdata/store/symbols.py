@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 
@@ -31,6 +31,15 @@ async def mark_delisted(connection: Connection, symbol: str) -> None:
         "UPDATE symbols SET status = 'DELISTED', expected_until = coalesce(expected_until, market_now())"
         " WHERE symbol = $1",
         symbol,
+    )
+
+
+async def retire_others(connection: Connection, symbols: Sequence[str]) -> None:
+    """Expect no further minute of the instruments that are no longer captured; ``register`` undoes it."""
+    await connection.execute(
+        "UPDATE symbols SET expected_until = coalesce(expected_until, market_now())"
+        " WHERE symbol <> ALL ($1::text[])",
+        list(symbols),
     )
 
 

@@ -24,13 +24,21 @@ WITH written AS (
     RETURNING symbol, time, xmax = 0 AS inserted
 ), stale AS (
     INSERT INTO stale_features (symbol, from_time, to_time)
-    SELECT symbol, min(time) + interval '1 minute', max(time) + ($15::integer + 1) * interval '1 minute'
+    -- An outage is flat at the close before it, so a candle in front of one reaches past its end.
+    SELECT symbol, min(time) + interval '1 minute',
+           greatest(max(time) + interval '1 minute',
+                    (SELECT max(gap_end) FROM data_quality_logs AS l
+                     WHERE l.event_type = 'outage' AND l.symbol = written.symbol
+                       AND l.gap_start > min(written.time) AND l.gap_start <= max(written.time) + interval '1 minute'))
+           + $15::integer * interval '1 minute'
     FROM written
     WHERE NOT inserted OR NOT $14::boolean
     GROUP BY symbol
 ), clock AS (
     INSERT INTO market_clock (time)
-    SELECT to_timestamp(max(known_at) / 1000.0) FROM unnest($12::bigint[]) AS known_at
+    -- Asked first: ON CONFLICT would lock the row even where it changes nothing.
+    SELECT newest FROM (SELECT to_timestamp(max(known_at) / 1000.0) AS newest FROM unnest($12::bigint[]) AS known_at) AS k
+    WHERE newest > coalesce((SELECT time FROM market_clock), '-infinity')
     ON CONFLICT (single) DO UPDATE SET time = EXCLUDED.time WHERE market_clock.time < EXCLUDED.time
 )
 SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted) AS changed FROM written

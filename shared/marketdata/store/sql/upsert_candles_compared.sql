@@ -1,5 +1,6 @@
--- Candles that may lie in the columnstore: compared first, so that only the differing ones reach
--- ON CONFLICT (an unchanged duplicate would decompress its whole segment).
+-- Candles that may lie in the columnstore, and all that do not come from the stream: compared first, so
+-- that only the differing ones reach ON CONFLICT (an unchanged duplicate would decompress its whole
+-- segment), and what they replace is kept in the ledger.
 -- $1-$11 columns, $12 known_at (ms), $13 source, $14 head: no feature row can have been made without
 -- them, $15 minutes of the longest feature window, $16 and $17 first and last time (ms).
 WITH incoming AS (
@@ -42,13 +43,28 @@ WITH incoming AS (
     RETURNING symbol, time, xmax = 0 AS inserted
 ), stale AS (
     INSERT INTO stale_features (symbol, from_time, to_time)
-    SELECT symbol, min(time) + interval '1 minute', max(time) + ($15::integer + 1) * interval '1 minute'
+    -- An outage is flat at the close before it, so a candle in front of one reaches past its end.
+    SELECT symbol, min(time) + interval '1 minute',
+           greatest(max(time) + interval '1 minute',
+                    (SELECT max(gap_end) FROM data_quality_logs AS l
+                     WHERE l.event_type = 'outage' AND l.symbol = written.symbol
+                       AND l.gap_start > min(written.time) AND l.gap_start <= max(written.time) + interval '1 minute'))
+           + $15::integer * interval '1 minute'
     FROM written
     WHERE NOT inserted OR NOT $14::boolean
     GROUP BY symbol
+), revisions AS (
+    -- What was stored and is corrected stays readable.
+    INSERT INTO data_quality_logs (event_type, symbol, gap_start, gap_end, resolved, resolved_at, detail)
+    SELECT 'revision', s.symbol, s.time, s.time + interval '1 minute', true, now(),
+           jsonb_build_object('old', to_jsonb(s) - 'symbol' - 'time', 'source', $13)
+    FROM stored AS s JOIN written AS w USING (symbol, time)
+    WHERE NOT w.inserted
 ), clock AS (
     INSERT INTO market_clock (time)
-    SELECT to_timestamp(max(known_at) / 1000.0) FROM unnest($12::bigint[]) AS known_at
+    -- Asked first: ON CONFLICT would lock the row even where it changes nothing.
+    SELECT newest FROM (SELECT to_timestamp(max(known_at) / 1000.0) AS newest FROM unnest($12::bigint[]) AS known_at) AS k
+    WHERE newest > coalesce((SELECT time FROM market_clock), '-infinity')
     ON CONFLICT (single) DO UPDATE SET time = EXCLUDED.time WHERE market_clock.time < EXCLUDED.time
 )
 SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted) AS changed FROM written

@@ -1,0 +1,126 @@
+"""Frames to feature rows without a socket: where the database holds other numbers than the frame's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from tests.feeder.conftest import T0, eventually
+
+from data_feeder.buffer import Buffer
+from data_feeder.features import FeatureTask
+from data_feeder.ingest import Ingest
+from data_feeder.writer import Writer
+from marketdata.clock import MarketClock, SystemClock
+from marketdata.database import Connection
+from marketdata.features.engine import compute
+from marketdata.features.registry import MAX_WINDOW
+from marketdata.models import MINUTE_MS, Candle, Source
+from marketdata.settings import DatabaseSettings
+from marketdata.store import candles, features, symbols
+
+START = T0 + 100 * MINUTE_MS
+
+
+def candle(n: int, close: float) -> Candle:
+    return Candle(
+        "BTCUSDT", START + n * MINUTE_MS, 100.0, max(close, 101.0), 99.0, close, 2.0, 200.0, 3, 1.0, 100.0
+    )
+
+
+def frame(row: Candle, **changes: Any) -> bytes:
+    k = {
+        "t": row.time, "T": row.time + 59_999, "s": row.symbol, "i": "1m", "f": 1, "L": 3, "o": row.open,
+        "c": row.close, "h": row.high, "l": row.low, "v": row.volume, "n": row.trades, "x": True, "q": row.quote_volume,
+        "V": row.taker_buy_volume, "Q": row.taker_buy_quote_volume, "B": "0",
+    } | changes  # fmt: skip
+    return json.dumps({"e": "kline", "E": row.time + 60_020, "s": row.symbol, "k": k}).encode()
+
+
+@asynccontextmanager
+async def pipeline(
+    database: DatabaseSettings, connection: Connection
+) -> AsyncIterator[Callable[[bytes], Awaitable[Any]]]:
+    """Yield what takes in a frame; history of 40 minutes lies before START."""
+    await symbols.register(connection, {"BTCUSDT": "TRADING"}, now_ms=START, history_days=1)
+    history = [candles.Row(candle(n, 100.0 + n % 3), START) for n in range(-40, 0)]
+    await candles.write(connection, history, source=Source.REST)
+    clock, market, buffer = SystemClock(), MarketClock(), Buffer()
+    market.advance(START)
+    ingest = Ingest(["BTCUSDT"], START - MINUTE_MS, buffer, market, clock)
+    task = FeatureTask(database, market, clock)
+    writer = Writer(
+        database, buffer, market, clock, symbols=["BTCUSDT"], head=START - MINUTE_MS, batch_max_rows=100,
+        on_commit=task.offer, on_gaps=lambda gaps: None,
+    )  # fmt: skip
+    running = [asyncio.create_task(writer.run()), asyncio.create_task(task.run())]
+    try:
+        yield ingest.frame
+    finally:
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def equal_to_batch(connection: Connection, last: int) -> bool:
+    """Whether every stored candle up to minute ``last`` has the row that a batch over the database gives."""
+    start, end = START - MAX_WINDOW * MINUTE_MS, START + (last + 1) * MINUTE_MS
+    batch = compute(await features.load_window(connection, "BTCUSDT", start, end))
+    records = await connection.fetch("SELECT time, values FROM feature_values ORDER BY time")
+    if [r["time"] for r in records] != batch.time[batch.emit].tolist():
+        return False
+    rows = np.array([[np.nan if v is None else v for v in r["values"]] for r in records])
+    return bool(np.allclose(rows, batch.values[batch.emit], rtol=0, atol=1e-9, equal_nan=True))
+
+
+async def test_a_refused_candle_enters_no_feature_and_is_asked_for(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    async with pipeline(database, connection) as take:
+        for n in range(6):
+            await take(frame(candle(n, 100.5), **({"c": 1000.0} if n == 3 else {})))
+            await asyncio.sleep(0.03)
+        await eventually(lambda: equal_to_batch(connection, 5), "rows as the database has them")
+    gap = await connection.fetchrow(
+        "SELECT gap_start, candles_missing FROM data_quality_logs WHERE event_type = 'gap'"
+    )
+    assert gap is not None
+    assert tuple(gap) == (START + 3 * MINUTE_MS, 1)
+
+
+async def test_features_follow_the_database_where_rest_was_first_with_other_numbers(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    async with pipeline(database, connection) as take:
+        for n in range(8):
+            if n == 4:
+                await candles.write(connection, [candles.Row(candle(4, 100.9), START)], source=Source.REST)
+                await connection.execute("DELETE FROM stale_features")
+            await take(frame(candle(n, 100.5)))
+            await asyncio.sleep(0.03)
+        await eventually(lambda: equal_to_batch(connection, 7), "rows as the database has them")
+    assert await connection.fetchval(
+        "SELECT close FROM candles_1m WHERE time = $1", START + 4 * MINUTE_MS
+    ) == 100.9  # fmt: skip
+
+
+async def test_a_range_at_the_edge_of_the_cache_does_not_stop_the_task(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    async with pipeline(database, connection) as take:
+        await connection.execute("SELECT advance_market_clock($1)", START + 12_345)
+        await connection.execute(
+            "INSERT INTO stale_features (symbol, from_time, to_time) VALUES ('BTCUSDT', $1, $2)",
+            START - 40 * 1440 * MINUTE_MS, START - 20 * 1440 * MINUTE_MS,
+        )  # fmt: skip
+        await take(frame(candle(0, 100.5)))
+        await eventually(lambda: equal_to_batch(connection, 0), "rows as the database has them")
+
+        async def settled() -> bool:
+            return await connection.fetchval("SELECT count(*) FROM stale_features") == 0
+
+        await eventually(settled, "nothing stale is left")
