@@ -33,11 +33,10 @@ def candle(n: int, close: float) -> Candle:
 
 
 def frame(row: Candle, **changes: Any) -> bytes:
-    k = {
-        "t": row.time, "T": row.time + 59_999, "s": row.symbol, "i": "1m", "f": 1, "L": 3, "o": row.open,
-        "c": row.close, "h": row.high, "l": row.low, "v": row.volume, "n": row.trades, "x": True, "q": row.quote_volume,
-        "V": row.taker_buy_volume, "Q": row.taker_buy_quote_volume, "B": "0",
-    } | changes  # fmt: skip
+    k: dict[str, Any] = {"t": row.time, "T": row.time + 59_999, "s": row.symbol, "i": "1m", "f": 1, "L": 3}
+    k |= {"o": row.open, "h": row.high, "l": row.low, "c": row.close, "v": row.volume, "n": row.trades}
+    k |= {"q": row.quote_volume, "V": row.taker_buy_volume, "Q": row.taker_buy_quote_volume, "B": "0"}
+    k |= {"x": True} | changes
     return json.dumps({"e": "kline", "E": row.time + 60_020, "s": row.symbol, "k": k}).encode()
 
 
