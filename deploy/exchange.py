@@ -1,4 +1,4 @@
-"""Asks whether the exchange can be reached from here: ``exchange.py API_URLS STREAM_URLS``.
+"""Asks whether the exchange can be reached and has the symbols: ``exchange.py API_URLS STREAM_URLS SYMBOLS``.
 
 One address of each list has to answer. Prints what is wrong and what to do about it; exit code 0, 1, or 3
 where an address is the exchange simulator's, whose candles belong in a demo's database alone. Standard
@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from urllib.parse import urlsplit
 
@@ -70,7 +71,23 @@ def ask_stream(url: str) -> tuple[int, str]:
     return status, "" if status == 101 else f"answers {status or 'nothing that is HTTP'}"
 
 
-def complaints(api_urls: list[str], stream_urls: list[str]) -> tuple[int, list[str]]:
+def unlisted(url: str, symbols: list[str]) -> list[str]:
+    """The symbols that the exchange behind ``url`` does not list; none where it cannot say."""
+    missing = []
+    for symbol in symbols:
+        query = urllib.parse.urlencode({"symbol": symbol})
+        try:
+            urllib.request.urlopen(f"{url}/api/v3/exchangeInfo?{query}", timeout=TIMEOUT_SECONDS).close()
+        except urllib.error.HTTPError as error:
+            # -1121: Invalid symbol, -1100: illegal characters in one (errors.md).
+            if error.code == 400 and re.search(rb'"code":\s*-(1121|1100)\b', error.read(1000)):
+                missing.append(symbol)
+        except (OSError, ValueError):
+            return []
+    return missing
+
+
+def complaints(api_urls: list[str], stream_urls: list[str], symbols: list[str]) -> tuple[int, list[str]]:
     """The exit code and what stands in the way, line by line; 0 where one address of each list answers."""
     lines: list[str] = []
     statuses: set[int] = set()
@@ -86,11 +103,15 @@ def complaints(api_urls: list[str], stream_urls: list[str]) -> tuple[int, list[s
         lines += [f"{name}: {url} {cause}" for url, (_, cause) in answers.items()]
     if NOT_SERVED in statuses:
         lines.append(EXPLAIN_451)
+    if not lines:
+        missing = unlisted(next(url for url in api_urls if ask_api(url)[0] == 200), symbols)
+        if missing:
+            return 4, [f"SYMBOLS: the exchange does not list {', '.join(missing)}. Correct it in .env."]
     code = (3 if SIMULATED in statuses else 1) if lines else 0
     return code, [*lines, WHAT_TO_DO] if lines else []
 
 
 if __name__ == "__main__":
-    code, found = complaints(*([part.strip() for part in text.split(",")] for text in sys.argv[1:3]))
+    code, found = complaints(*([part.strip() for part in text.split(",")] for text in sys.argv[1:4]))
     print("\n".join(found), end="\n" if found else "")
     sys.exit(code)

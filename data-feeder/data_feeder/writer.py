@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import asyncpg
 
@@ -23,6 +24,8 @@ from marketdata.store.books import BookMinute
 from marketdata.store.ledger import Gap
 
 log = get_logger(__name__)
+
+PULSE_SECONDS: Final = 3.0
 
 OnCommit = Callable[[list[Item], list[BookMinute], bool], None]
 OnGaps = Callable[[list[Gap]], None]
@@ -99,7 +102,13 @@ class Writer:
             await self._record_holes(connection)
             for note in self._buffer.take_notes():
                 await ledger.note(connection, note.event_type, note.symbol, detail=note.detail)
-            await self._buffer.wait()
+            try:
+                async with asyncio.timeout(PULSE_SECONDS):
+                    await self._buffer.wait()
+            except TimeoutError:
+                # Idle: a database that died is to be noticed before the next candle is due.
+                await connection.execute("SELECT 1")
+                continue
             batch = self._buffer.peek(self._limit)
             # Before their candles: the features of a candle need its minute of the book.
             self._books += self._buffer.take_books()

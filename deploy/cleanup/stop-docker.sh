@@ -10,6 +10,14 @@ our_containers() {
   docker ps --all --quiet --filter "label=com.docker.compose.project.working_dir=$PWD" --filter label=com.docker.compose.project
 }
 
+# remove_volumes: what is left of this project's. A demo's files put another volume in the place of the real
+# database's, so Compose, given all files, knows one of the two only.
+remove_volumes() {
+  local volume
+  docker volume ls --quiet --filter "label=com.docker.compose.project=$(project_name)" |
+    while IFS= read -r volume; do docker volume rm "$volume" >>.local/cleanup.log; done
+}
+
 stop_docker() {
   engine_answers || {
     [[ $(remembered engine) != docker ]] || fail "This deployment runs in Docker, and no engine answers."
@@ -24,5 +32,6 @@ stop_docker() {
     cat .local/cleanup.log >&2
     fail "docker compose down failed; its output is above."
   }
+  [[ $PURGE == no ]] || remove_volumes
 }
 stop_docker

@@ -1,7 +1,7 @@
 # Waits until every service is healthy, one line for each that gets there.
 
 wait_for_services() {
-  local deadline=$((SECONDS + 240)) pending service health still up=running
+  local deadline=$((SECONDS + 240)) pending service health still up=running tries=1
   pending="migrate $(docker_services)"
   while [[ -n $pending ]]; do
     still=''
@@ -19,7 +19,14 @@ wait_for_services() {
     [[ -n $pending ]] || break
     if [[ $up == running ]] && ! kill -0 "$COMPOSE_UP" 2>/dev/null; then
       up=ended
-      wait "$COMPOSE_UP" || give_up "$pending"
+      if ! wait "$COMPOSE_UP"; then
+        # A service may have been unhealthy for a moment only, as after an outage of the database.
+        ((tries < 3)) || give_up "$pending"
+        tries=$((tries + 1)) up=running
+        sleep 5
+        compose up --detach --no-build --remove-orphans >.local/logs/up.log 2>&1 &
+        COMPOSE_UP=$!
+      fi
     fi
     ((SECONDS < deadline)) || give_up "$pending"
     sleep 0.5

@@ -3,8 +3,12 @@
 
 check_exchange() {
   local found code=0 line
-  found=$(helper deploy/exchange.py "$(setting BINANCE_API_URL)" "$(setting BINANCE_STREAM_URL)") || code=$?
-  if ((code == 0)) || { ((code != 3)) && [[ $OLD_ENGINE-$OLD_EXCHANGE == "$ENGINE-live" ]]; }; then
+  found=$(helper deploy/exchange.py "$(setting BINANCE_API_URL)" "$(setting BINANCE_STREAM_URL)" "$(setting SYMBOLS)") || code=$?
+  if ((code == 0)) || { ((code < 3)) && [[ $OLD_ENGINE-$OLD_EXCHANGE == "$ENGINE-live" ]]; }; then
+    return 0
+  fi
+  if ((code == 4)); then
+    complain "$found"
     return 0
   fi
   complain "The exchange cannot be used from here."

@@ -1,6 +1,8 @@
 # The tools of the chosen engine, and their versions.
 
 step "Checking tools, settings, disk, ports and exchange"
+[[ -w . ]] || complain "This folder cannot be written to by $(id -un): deploy as its owner, or clone it somewhere of your own."
+[[ ! -e .env || -r .env ]] || fail ".env cannot be read by $(id -un): deploy as the user who owns it ($(stat -c %U .env 2>/dev/null || echo another))."
 if [[ $ENGINE == docker ]]; then
   if ! engine_answers || ! compose_is_new_enough; then
     fail "$(why_no_docker)" \

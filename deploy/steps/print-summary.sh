@@ -22,7 +22,8 @@ host=$(setting DB_HOST)
 ! bundled_database || host=$(reachable_address)
 printf '\n'
 row SERVICE ADDRESS STATUS
-service_rows
+rows=$(service_rows)
+printf '%s\n' "$rows"
 printf '\n'
 row connection "postgresql://$(setting DB_USER)@$host:$(setting DB_PORT)/$(setting DB_NAME)"
 row '' "password: DB_PASSWORD in .env; models read as mlreader (MLREADER_PASSWORD)"
@@ -31,3 +32,9 @@ row 'newest candle' "${CANDLE:-none yet}"
 row 'newest feature row' "${FEATURES:-none yet}"
 printf '\n'
 useful_commands | while IFS= read -r line; do printf '  %s\n' "$line"; done
+
+# Healthy a moment ago and not now: a program that ends again and again, for a reason its log has.
+if grep -qvE ' (healthy|not run in local mode)$' <<<"$rows"; then
+  printf '\n' >&2
+  fail "Not every service is healthy: see the table above, and the logs of what is not."
+fi

@@ -6,6 +6,7 @@ dependencies. Services build one frozen ``Settings`` from an explicit mapping at
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,14 @@ def _identifier(value: str) -> str:
 def _host(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._:\-\[\]/]+", value):
         raise ValueError("must be a host name, an IP address or a socket directory")
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        ipaddress.ip_address(value.strip("[]"))
+    except ValueError:
+        raise ValueError("must be an IP address such as 127.0.0.1 or 0.0.0.0") from None
     return value
 
 
@@ -147,7 +156,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         _urls("http", "https"),
         "REST address; alternates follow after commas.",
     ),
-    Setting("BIND_ADDRESS", "127.0.0.1", _host, "Address every port binds to."),
+    Setting("BIND_ADDRESS", "127.0.0.1", _address, "Address every port binds to."),
     Setting("FEEDER_PORT", "8080", _whole(1, 65535), "Port of the data-feeder's /health and /metrics."),
     Setting("GAP_HANDLER_PORT", "9000", _whole(1, 65535), "Port of the gap-handler's API."),
     Setting("PGADMIN_PORT", "8000", _whole(1, 65535), "Port of pgAdmin."),

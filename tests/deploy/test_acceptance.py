@@ -129,5 +129,9 @@ def test_docker_demo(docker_engine: None, deployed: Checkout) -> None:
     assert refused.returncode == 1
     assert "refuses DB_PASSWORD" in refused.stdout
     deployed.write_env(env)
+    # What a deployment on the real exchange would have left: a purge deletes the data of every mode.
+    label = f"com.docker.compose.project={project}"
+    live = ("docker", "volume", "create", "--label", label, f"{project}_timescaledb-data")
+    assert deployed.run(*live).returncode == 0
     assert deployed.run("./cleanup.sh", "--purge", "--yes", seconds=120).returncode == 0
     assert project not in deployed.run("docker", "volume", "ls", "--quiet").stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -121,3 +122,49 @@ def test_data_whose_password_is_lost_is_not_deployed_over(checkout: Checkout) ->
     assert done.returncode == 1
     assert "no longer has its DB_PASSWORD" in done.stdout
     assert checkout.read_env() == env
+
+
+@contextmanager
+def listing_only(*symbols: str) -> Iterator[int]:
+    """An exchange in three answers: it pings, upgrades, and lists these symbols."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = re.search(r"symbol=(\w+)", self.path)
+            status, body = 200, b"{}"
+            if self.path.endswith("/ws"):
+                status = 101
+            elif asked and asked[1] not in symbols:
+                status, body = 400, b'{"code":-1121,"msg":"Invalid symbol."}'
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_symbol_the_exchange_lacks_is_named_before_anything_changes(checkout: Checkout) -> None:
+    with listing_only("BTCUSDT") as port:
+        env = (
+            f"SYMBOLS=BTCUSDT,NOSUCHUSDT\nBINANCE_API_URL=http://127.0.0.1:{port}\n"
+            f"BINANCE_STREAM_URL=ws://127.0.0.1:{port}\n"
+        )
+        checkout.write_env(env)
+        done = checkout.run("./deploy.sh", "--local", "--live")
+    assert done.returncode == 1
+    assert "SYMBOLS: the exchange does not list NOSUCHUSDT." in done.stdout
+    assert "BTCUSDT," not in done.stdout
+    assert_untouched(checkout, env)
+
+
+def test_a_bind_address_that_is_none_is_named(checkout: Checkout) -> None:
+    checkout.write_env("BIND_ADDRESS=300.1.1.1\n")
+    done = checkout.run("./deploy.sh", "--local", "--demo")
+    assert done.returncode == 1
+    assert "BIND_ADDRESS must be an IP address" in done.stdout
