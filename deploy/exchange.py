@@ -1,8 +1,8 @@
 """Asks whether the exchange can be reached and has the symbols: ``exchange.py API_URLS STREAM_URLS SYMBOLS``.
 
 One address of each list has to answer. Prints what is wrong and what to do about it; exit code 0, 1, or 3
-where an address is the exchange simulator's, whose candles belong in a demo's database alone. Standard
-library only.
+where an address is the exchange simulator's, whose candles belong in a demo's database alone, or 4 where the
+exchange does not list a symbol. Standard library only.
 """
 
 from __future__ import annotations

@@ -8,8 +8,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Final
 
-import numpy as np
-
 from data_feeder.buffer import Item
 from marketdata import metrics
 from marketdata.backoff import delays
@@ -153,10 +151,10 @@ class FeatureTask:
             windows[symbol] = window.followed_by(later, keep=MAX_WINDOW + len(later)), len(later)
         # Off the event loop: a minute of many symbols must not keep the sockets waiting.
         results = await asyncio.to_thread(_compute, windows)
-        await store.insert(connection, results, known_at=self._market.now_ms)
+        written = await store.insert(connection, results, known_at=self._market.now_ms)
         for symbol, (window, _) in windows.items():
             self._windows[symbol] = window.part(max(0, len(window) - MAX_WINDOW), len(window))
-        self._count("live", results)
+        self._count("live", written, results)
         metrics.FEATURE_SECONDS.observe(self._clock.monotonic() - since)
 
     def _take_books(self, symbol: str, start: int, end: int) -> list[tuple[int, float, float]]:
@@ -189,8 +187,9 @@ class FeatureTask:
                 connection, stale.symbol, start - (MAX_WINDOW + 1) * MINUTE_MS, end - MINUTE_MS
             )
             result = await asyncio.to_thread(compute, window, (end - start) // MINUTE_MS)
-            rows += await store.replace(connection, stale.symbol, result, known_at=self._market.now_ms)
-            self._count("again", [(stale.symbol, result)])
+            written = await store.replace(connection, stale.symbol, result, known_at=self._market.now_ms)
+            rows += written
+            self._count("again", written, [(stale.symbol, result)])
             if self._pending_count or self._overflowed:
                 await self._live(connection)
                 self._windows.pop(stale.symbol, None)
@@ -199,12 +198,11 @@ class FeatureTask:
             log.info("features_recomputed", symbol=stale.symbol, rows=rows)
         return True
 
-    def _count(self, path: str, results: list[tuple[str, Result]]) -> None:
+    def _count(self, path: str, written: int, results: list[tuple[str, Result]]) -> None:
+        self.rows_written += written
+        metrics.FEATURE_ROWS.labels(path).inc(written)
         for _, result in results:
-            rows = int(np.count_nonzero(result.emit))
-            self.rows_written += rows
-            metrics.FEATURE_ROWS.labels(path).inc(rows)
-            if rows:
+            if result.emit.any():
                 self.newest_row = max(self.newest_row or 0, int(result.time[result.emit][-1]))
 
 

@@ -64,7 +64,7 @@ async def _write(
         symbols += [symbol] * int(result.emit.sum())
     if not symbols:
         return 0
-    await connection.execute(
+    status = await connection.execute(
         QUERIES[query],
         symbols,
         np.concatenate([r.time[r.emit] for _, r in results]).tolist(),
@@ -74,16 +74,16 @@ async def _write(
         np.concatenate([r.window_coverage[r.emit] for _, r in results]).tolist(),
         known_at,
     )
-    return len(symbols)
+    return int(status.rsplit(" ", 1)[1])
 
 
 async def insert(connection: Connection, results: Sequence[tuple[str, Result]], *, known_at: int) -> int:
-    """Write live rows and return how many; one that is there already was computed from more, and stays."""
+    """Write live rows and return how many were new; one that is there was computed from more, and stays."""
     return await _write(connection, "insert_features", results, known_at)
 
 
 async def replace(connection: Connection, symbol: str, result: Result, *, known_at: int) -> int:
-    """Write rows computed again and return how many were handed on; equal ones keep their ``known_at``."""
+    """Write rows computed again and return how many changed; equal ones keep their ``known_at``."""
     return await _write(connection, "replace_features", [(symbol, result)], known_at)
 
 
@@ -97,7 +97,7 @@ async def take_stale(connection: Connection) -> Stale | None:
 
 
 async def settle_stale(connection: Connection, ids: Sequence[int]) -> None:
-    """Delete stale rows; call it in the transaction that wrote the recomputed rows."""
+    """Delete stale rows, once all their feature rows are written: a crash before it costs work, not truth."""
     await connection.execute("DELETE FROM stale_features WHERE id = ANY ($1::bigint[])", list(ids))
 
 
