@@ -1,4 +1,4 @@
-"""Prints the newest candle and the newest feature row, one line each: ``candle<TAB>text``.
+"""Prints the newest candle and feature row, and how whole the history is: lines of ``candle<TAB>text``.
 
 Runs where the services run (in the data-feeder's container, or in the local environment) and takes the
 database from the same settings. A row that does not exist yet prints no line.
@@ -14,10 +14,13 @@ import asyncpg
 
 CANDLE = "SELECT symbol, time, close, source FROM candles_1m ORDER BY time DESC LIMIT 1"
 FEATURES = "SELECT symbol, time, feature_version FROM feature_cache ORDER BY time DESC LIMIT 1"
+LOADING = """
+SELECT coalesce(sum(candles_missing), 0) FROM data_quality_logs WHERE event_type = 'gap' AND NOT resolved
+"""
 
 
 async def newest() -> None:
-    """Read both rows over one connection."""
+    """Read all over one connection."""
     connection = await asyncpg.connect(
         host=os.environ["DB_HOST"],
         port=int(os.environ["DB_PORT"]),
@@ -29,9 +32,13 @@ async def newest() -> None:
     )
     try:
         if row := await connection.fetchrow(CANDLE, timeout=20):
-            print(f"candle\t{row['symbol']} {_minute(row)}, close {row['close']:g} ({row['source']})")
+            print(f"candle\t{row['symbol']} {_minute(row)}, close {row['close']!r} ({row['source']})")
         if row := await connection.fetchrow(FEATURES, timeout=20):
             print(f"features\t{row['symbol']} {_minute(row)}, version {row['feature_version']}")
+        minutes = await connection.fetchval(LOADING, timeout=20)
+        print(
+            "history\t" + (f"{minutes:,} minutes still being fetched, newest first" if minutes else "whole")
+        )
     finally:
         await connection.close()
 

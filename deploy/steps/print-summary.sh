@@ -2,13 +2,14 @@
 
 row() { printf '  %-19s %-42s %s\n' "$1" "$2" "${3:-}"; }
 
-# read_newest: fills CANDLE and FEATURES; waits a little for the first rows of a new deployment.
+# read_newest: fills CANDLE, FEATURES and HISTORY; waits a little for the first rows of a new deployment.
 read_newest() {
   local deadline=$((SECONDS + 60)) lines=''
-  CANDLE='' FEATURES=''
+  CANDLE='' FEATURES='' HISTORY=''
   while :; do
     lines=$(newest_rows 2>.local/logs/newest.log) || true
     CANDLE=$(sed -n $'s/^candle\t//p' <<<"$lines")
+    HISTORY=$(sed -n $'s/^history\t//p' <<<"$lines")
     FEATURES=$(sed -n $'s/^features\t//p' <<<"$lines")
     [[ -z $CANDLE || -z $FEATURES ]] || return 0
     ((SECONDS < deadline)) || return 0
@@ -30,6 +31,7 @@ row '' "password: DB_PASSWORD in .env; models read as mlreader (MLREADER_PASSWOR
 [[ $ENGINE != docker ]] || row 'pgAdmin login' "admin@example.com, password: PGADMIN_PASSWORD in .env"
 row 'newest candle' "${CANDLE:-none yet}"
 row 'newest feature row' "${FEATURES:-none yet}"
+row history "${HISTORY:-not known yet}"
 printf '\n'
 useful_commands | while IFS= read -r line; do printf '  %s\n' "$line"; done
 
