@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -54,8 +55,10 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: the service stops it."""
 
-    def install_signal_handlers(self) -> None:
-        """Leave signals to the service."""
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's signal handlers alone."""
+        yield
 
 
 App = Callable[[Any, Any, Any], Awaitable[None]]

@@ -17,15 +17,13 @@ from marketdata.errors import (
     RestrictedError,
     UnavailableError,
 )
-from marketdata.models import MINUTE_MS, Candle
+from marketdata.models import Candle
 
 KLINES_PATH: Final = "/api/v3/klines"
 TIME_PATH: Final = "/api/v3/time"
 EXCHANGE_INFO_PATH: Final = "/api/v3/exchangeInfo"
 KLINES_LIMIT: Final = 1000
 """Most rows of one klines answer; a larger limit is clamped without a word."""
-KLINES_WEIGHT: Final = 2
-EXCHANGE_INFO_WEIGHT: Final = 20
 DEFAULT_WEIGHT_LIMIT: Final = 6000
 """Request weight a minute and address, until exchangeInfo says otherwise."""
 
@@ -183,8 +181,3 @@ def refusal(status: int, headers: Mapping[str, str], raw: bytes, *, now_ms: int 
     if status >= 500 or code in _RETRIABLE_CODES:
         return UnavailableError(text, status=status, code=code)
     return RejectedError(text, status=status, code=code)
-
-
-def page_end(start_ms: int, end_ms: int) -> int:
-    """Return the exclusive end of the page that starts at ``start_ms`` and must not pass ``end_ms``."""
-    return min(end_ms, start_ms + KLINES_LIMIT * MINUTE_MS)
