@@ -74,6 +74,7 @@ def service_environment(
     if simulator:
         environment["BINANCE_STREAM_URL"] = f"ws://127.0.0.1:{simulator[0]}"
         environment["BINANCE_API_URL"] = f"http://127.0.0.1:{simulator[1]}"
+        environment["BINANCE_ARCHIVE_URL"] = environment["BINANCE_API_URL"]
     return environment
 
 

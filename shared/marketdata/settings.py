@@ -108,6 +108,10 @@ def _urls(*schemes: str) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
+def _urls_or_off(value: str) -> tuple[str, ...]:
+    return () if value.lower() == "off" else _urls("http", "https")(value)
+
+
 def _optional_url(value: str) -> str:
     return _urls("http", "https")(value)[0] if value else ""
 
@@ -156,6 +160,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         _urls("http", "https"),
         "REST address; alternates follow after commas.",
     ),
+    Setting(
+        "BINANCE_ARCHIVE_URL",
+        "https://data.binance.vision",
+        _urls_or_off,
+        "Address of the daily and monthly archives that fill the history; `off` leaves all to REST.",
+    ),
     Setting("BIND_ADDRESS", "127.0.0.1", _address, "Address every port binds to."),
     Setting("FEEDER_PORT", "8080", _whole(1, 65535), "Port of the data-feeder's /health and /metrics."),
     Setting("GAP_HANDLER_PORT", "9000", _whole(1, 65535), "Port of the gap-handler's API."),
@@ -181,6 +191,18 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "300",
         _whole(5, 86_400),
         "Seconds without progress after which a backfill is given to another worker.",
+    ),
+    Setting(
+        "GAP_HANDLERS",
+        "1",
+        _whole(1, 32),
+        "Gap-handlers that ask the exchange from this address: each keeps to its share of the request limit.",
+    ),
+    Setting(
+        "AUDIT_DAYS",
+        "2",
+        _whole(0, 30),
+        "Finished days that the nightly audit compares with the exchange's own record; 0: none.",
     ),
     Setting(
         "OUTAGE_CONFIRM_SECONDS",
@@ -218,12 +240,15 @@ class Settings:
     history_days: int
     stream_urls: tuple[str, ...]
     api_urls: tuple[str, ...]
+    archive_urls: tuple[str, ...]
     bind_address: str
     feeder_port: int
     gap_handler_port: int
     gap_handler_url: str
     gap_detection_threshold: int
     max_concurrent_backfills: int
+    gap_handlers: int
+    audit_days: int
     backfill_timeout_seconds: int
     outage_confirm_seconds: int
     batch_max_rows: int
@@ -285,6 +310,7 @@ def load(mapping: Mapping[str, str]) -> Settings:
         ),
         "stream_urls": v["BINANCE_STREAM_URL"],
         "api_urls": v["BINANCE_API_URL"],
+        "archive_urls": v["BINANCE_ARCHIVE_URL"],
     }
     for name in Settings.__dataclass_fields__:
         if name not in take:

@@ -94,6 +94,7 @@ async def test_five_real_days_are_stored_exactly(
         "HISTORY_DAYS": "1",
         "BINANCE_STREAM_URL": f"ws://127.0.0.1:{stream}",
         "BINANCE_API_URL": f"http://127.0.0.1:{http}",
+        "BINANCE_ARCHIVE_URL": f"http://127.0.0.1:{http}",
         "FEEDER_PORT": str(feeder_port),
         "GAP_HANDLER_PORT": str(handler_port),
         "GAP_HANDLER_URL": f"http://127.0.0.1:{handler_port}",

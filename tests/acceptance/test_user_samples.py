@@ -68,6 +68,7 @@ async def test_samples_work_at_any_second_of_a_running_minute_past_its_first_two
         "HISTORY_DAYS": "1",
         "BINANCE_STREAM_URL": f"ws://127.0.0.1:{stream}/ws",
         "BINANCE_API_URL": f"http://127.0.0.1:{http}",
+        "BINANCE_ARCHIVE_URL": f"http://127.0.0.1:{http}",
         "FEEDER_PORT": str(feeder_port),
         "GAP_HANDLER_PORT": str(handler_port),
         "GAP_HANDLER_URL": f"http://127.0.0.1:{handler_port}",

@@ -83,6 +83,7 @@ async def handler(
         "DB_PASSWORD": database.password,
         "DB_SSLMODE": database.sslmode,
         "BINANCE_API_URL": ",".join(api_urls),
+        "BINANCE_ARCHIVE_URL": "off",
         "MAX_CONCURRENT_BACKFILLS": "3",
     }
     listening = listen("127.0.0.1", 0)
