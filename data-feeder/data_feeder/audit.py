@@ -10,7 +10,7 @@ from data_feeder.writer import Writer
 from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock
-from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect
+from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect, explain
 from marketdata.log import get_logger
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
@@ -32,6 +32,7 @@ class Auditor:
     def __init__(
         self, settings: DatabaseSettings, writer: Writer, clock: Clock, on_gaps: Callable[[list[Gap]], None]
     ) -> None:
+        self.problem: str | None = None
         self._settings = settings
         self._writer = writer
         self._clock = clock
@@ -53,13 +54,16 @@ class Auditor:
                 )
                 try:
                     await self._audit(connection)
+                    self.problem = None
                     waits = delays(0.5, 30.0)
                     continue
                 finally:
                     connection.terminate()
             except TRANSIENT as error:
-                log.warning("audit_waiting", reason=repr(error))
-            except Exception:
+                self.problem = f"waiting for the database: {explain(error)}"
+                log.warning("audit_waiting", reason=explain(error))
+            except Exception as error:
+                self.problem = f"an unexpected error: {explain(error)}"
                 metrics.TASK_FAILURES.labels("audit").inc()
                 log.exception("audit_failed")
             self._writer.reconnected.set()

@@ -75,6 +75,13 @@ class Buffer:
             except TimeoutError:
                 # From here on the socket is read at full speed until the database makes room.
                 self._given_up = True
+            except asyncio.CancelledError:
+                # The socket ends, not the candle: its sequence has counted it as seen.
+                self._append(item)
+                raise
+        self._append(item)
+
+    def _append(self, item: Item) -> None:
         while len(self._candles) >= self._capacity:
             self._give_up(self._candles.popleft().candle)
         self._candles.append(item)
@@ -86,7 +93,11 @@ class Buffer:
         """Add finished minutes of the book; the oldest fall out beyond the capacity."""
         if rows:
             self.books.extend(rows)
-            del self.books[: -self._capacity]
+            shed = len(self.books) - self._capacity
+            if shed > 0:
+                # The book cannot be asked for again: its features are null in these minutes.
+                metrics.BOOK_MINUTES_SHED.inc(shed)
+                del self.books[:shed]
             self._work.set()
 
     def add_hole(self, hole: Hole) -> None:
@@ -100,11 +111,22 @@ class Buffer:
         self.notes.append(note)
         del self.notes[:-NOTES_MOST]
 
+    def put_back(self, books: list[BookMinute] = [], notes: list[Note] = []) -> None:  # noqa: B006
+        """Take back, as the oldest, what could not be written."""
+        newer, self.books = self.books, []
+        self.add_books([*books, *newer])
+        self.notes = [*notes, *self.notes][-NOTES_MOST:]
+
     def _give_up(self, candle: Candle) -> None:
         """Remember a range a symbol, however many candles are given up: the ledger asks what is stored."""
         start, end = self._shed.get(candle.symbol, (candle.time, candle.time))
         self._shed[candle.symbol] = min(start, candle.time), max(end, candle.time + MINUTE_MS)
         metrics.CANDLES_SHED.inc()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._work.is_set()
 
     async def wait(self) -> None:
         """Return when there is something to do."""

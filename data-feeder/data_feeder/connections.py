@@ -9,8 +9,8 @@ import orjson
 
 STREAMS_PER_CONNECTION: Final = 1024
 NAMES_PER_MESSAGE: Final = 200
-MESSAGE_SPACING_SECONDS: Final = 0.35
-"""The exchange allows 5 messages a second, pongs included."""
+MESSAGE_SPACING_SECONDS: Final = 0.5
+"""The exchange allows 5 messages a second, pings and pongs included."""
 
 
 def plan(symbols: Sequence[str], most: int = STREAMS_PER_CONNECTION) -> list[list[str]]:

@@ -12,7 +12,7 @@ from data_feeder.buffer import Item
 from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock, MarketClock
-from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect
+from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect, explain
 from marketdata.features.columns import Columns
 from marketdata.features.engine import Result, compute
 from marketdata.features.registry import MAX_WINDOW
@@ -97,10 +97,10 @@ class FeatureTask:
                 finally:
                     connection.terminate()
             except TRANSIENT as error:
-                self.problem = f"waiting for the database: {error!r}"
-                log.warning("features_waiting", reason=repr(error))
+                self.problem = f"waiting for the database: {explain(error)}"
+                log.warning("features_waiting", reason=explain(error))
             except Exception as error:
-                self.problem = f"an unexpected error: {error!r}"
+                self.problem = f"an unexpected error: {explain(error)}"
                 metrics.TASK_FAILURES.labels("features").inc()
                 log.exception("features_failed")
             self._windows.clear()

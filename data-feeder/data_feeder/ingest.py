@@ -10,7 +10,7 @@ from data_feeder.buffer import Buffer, Item
 from data_feeder.sequence import Sequence
 from marketdata import metrics
 from marketdata.binance.messages import Event, decode
-from marketdata.clock import Clock, MarketClock
+from marketdata.clock import Clock, ExchangeTime, MarketClock
 from marketdata.errors import DecodeError
 from marketdata.log import get_logger
 from marketdata.models import MINUTE_MS, KlineEvent, Quote
@@ -18,14 +18,43 @@ from marketdata.models import MINUTE_MS, KlineEvent, Quote
 log = get_logger(__name__)
 
 
-AHEAD_MOST_MS: Final = 86_400_000
-"""A frame further ahead of every clock we have is not believed: one would make years of history missing."""
+LATEST_PUSH_MS: Final = 2 * MINUTE_MS
+"""A minute is pushed while it runs and once after its end; a frame later than this is REST's business."""
+AHEAD_MS: Final = 10 * MINUTE_MS
+"""A frame further ahead of the market's clock is believed only when others agree with it."""
+AGREEING: Final = 3
 
 
-def plausible(event: KlineEvent, now_ms: int) -> bool:
-    """Return whether a frame's times can be true: on the minute, pushed after it began, not far ahead."""
+def plausible(event: KlineEvent) -> bool:
+    """Return whether a frame's times can be true: pushed in the minute or soon after it."""
     time = event.candle.time
-    return 0 < time < event.event_time <= now_ms + AHEAD_MOST_MS and time % MINUTE_MS == 0
+    return 0 < time < event.event_time <= time + LATEST_PUSH_MS and time % MINUTE_MS == 0
+
+
+class Ahead:
+    """Frames that claim a time far ahead, until enough of them in a row claim the same. Pure.
+
+    One believed frame would move the market's clock for good, and make an hour that has not been yet
+    missing. The machine's own clock is no witness: it may be wrong by more than that.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[KlineEvent] = []
+
+    def admit(self, event: KlineEvent, market_now: int) -> tuple[list[KlineEvent], list[KlineEvent]]:
+        """Return what may be taken in now, in order, and what is refused for good."""
+        if event.event_time <= market_now + AHEAD_MS:
+            refused, self._held = self._held, []
+            return [event], refused
+        refused = []
+        if self._held and abs(event.event_time - self._held[0].event_time) > AHEAD_MS:
+            refused, self._held = self._held, []
+        if event not in self._held:
+            self._held.append(event)
+        if len(self._held) < AGREEING:
+            return [], refused
+        taken, self._held = self._held, []
+        return taken, refused
 
 
 class Ingest:
@@ -36,11 +65,15 @@ class Ingest:
     ) -> None:
         self.sequences = {symbol: Sequence(symbol, head) for symbol in symbols}
         self.heard = {symbol: clock.monotonic() for symbol in self.sequences}
+        self.pushed = dict.fromkeys(self.sequences, 0)
+        """The newest exchange time (ms) pushed with each symbol."""
+        self.exchange_time = ExchangeTime()
         self.book = BookRecorder()
         self._buffer = buffer
         self._market = market
         self._clock = clock
         self._undecoded = 0
+        self._ahead = Ahead()
 
     async def frame(self, raw: bytes | str) -> Event | None:
         """Take in one frame and return what it said; what concerns the connection is its reader's.
@@ -57,25 +90,30 @@ class Ingest:
             ):  # the 1st, 2nd, 4th, 8th …: a flood stays readable
                 log.warning("frame_undecoded", reason=str(error), count=self._undecoded)
             return None
-        if isinstance(event, KlineEvent) and not plausible(
-            event, max(self._market.now_ms, self._clock.wall_ms())
-        ):
-            metrics.FRAMES_UNDECODED.inc()
-            log.warning(
-                "frame_implausible",
-                symbol=event.candle.symbol,
-                pushed=event.event_time,
-                open=event.candle.time,
-            )
-            return None
         if isinstance(event, KlineEvent):
-            metrics.FRAMES.labels("kline").inc()
-            await self._kline(event)
+            if not plausible(event):
+                self._refuse(event)
+                return None
+            taken, refused = self._ahead.admit(event, self._market.now_ms)
+            for lone in refused:
+                self._refuse(lone)
+            for believed in taken:
+                metrics.FRAMES.labels("kline").inc()
+                await self._kline(believed)
         elif isinstance(event, Quote):
             metrics.FRAMES.labels("bookTicker").inc()
             if event.symbol in self.sequences:
                 self.book.update(event)
         return event
+
+    def _refuse(self, event: KlineEvent) -> None:
+        metrics.FRAMES_UNDECODED.inc()
+        log.warning(
+            "frame_implausible",
+            symbol=event.candle.symbol,
+            pushed=event.event_time,
+            open=event.candle.time,
+        )
 
     async def _kline(self, event: KlineEvent) -> None:
         sequence = self.sequences.get(event.candle.symbol)
@@ -83,11 +121,14 @@ class Ingest:
             return
         now = self._clock.monotonic()
         self.heard[sequence.symbol] = now
+        self.pushed[sequence.symbol] = max(event.event_time, self.pushed[sequence.symbol])
+        late = self.exchange_time.observe(event.event_time, now)
         self._market.advance(event.event_time)
         self._buffer.add_books(self.book.advance(self._market.now_ms))
         step = sequence.observe(event)
         if step.hole is not None:
             self._buffer.add_hole(step.hole)
         if event.final:
+            metrics.FRAME_LATENESS_SECONDS.observe(late)
             self._buffer.add_books(self.book.close(sequence.symbol, event.candle.time))
             await self._buffer.put(Item(event.candle, event.event_time, now, step.is_head))

@@ -65,6 +65,6 @@ class Sequence:
             return Step(False, self._hole(time, "late"))
         return Step(False, None)
 
-    def silent(self, market_now: int) -> Hole | None:
-        """Report the whole minutes before ``market_now`` (Unix ms) that a silent stream owes."""
-        return self._hole(market_now - market_now % MINUTE_MS, "silence")
+    def overdue(self, now: int, cause: str) -> Hole | None:
+        """Report the whole minutes before ``now`` (exchange time, Unix ms) that are still owed."""
+        return self._hole(now - now % MINUTE_MS, cause)

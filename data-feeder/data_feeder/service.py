@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from functools import partial
 from typing import Final
 
@@ -14,17 +13,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from data_feeder import connections, startup
+from data_feeder.addresses import Failover
 from data_feeder.announce import Announcer
 from data_feeder.audit import Auditor
 from data_feeder.buffer import Buffer, Note
 from data_feeder.features import FeatureTask
 from data_feeder.ingest import Ingest
+from data_feeder.session import Patience
 from data_feeder.status import Status, judge
 from data_feeder.stream import Stream
 from data_feeder.watchdog import Watchdog
 from data_feeder.writer import Writer
 from marketdata import database, http, metrics
-from marketdata.clock import MarketClock, SystemClock
+from marketdata.backoff import delays
+from marketdata.clock import Clock, MarketClock, SystemClock
+from marketdata.errors import ConfigurationError
 from marketdata.log import get_logger
 from marketdata.migrate.apply import LACKING
 from marketdata.minutes import isoformat
@@ -40,19 +43,29 @@ DRAIN_SECONDS: Final = 5.0
 class Feeder:
     """The running service. ``run`` returns when it is told to stop, and raises what it cannot survive."""
 
-    def __init__(self, settings: Settings, backfill_token: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        backfill_token: str = "",
+        *,
+        clock: Clock | None = None,
+        patience: Patience | None = None,
+        buffer: Buffer | None = None,
+    ) -> None:
         self._settings = settings
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
+        self._patience = patience or Patience(first_data=float(settings.gap_detection_threshold))
         self._market = MarketClock()
         self._status = Status()
-        self._buffer = Buffer()
+        self._buffer = buffer or Buffer()
         self._announcer = Announcer(settings.gap_handler_url, backfill_token)
         self._features = FeatureTask(settings.database, self._market, self._clock)
         self._writer: Writer | None = None
         self._watchdog: Watchdog | None = None
+        self._auditor: Auditor | None = None
         self._streams: list[Stream] = []
         self._running: list[asyncio.Task[None]] = []
-        self._started = time.monotonic()
+        self._started = self._clock.monotonic()
 
     async def health(self, _: Request) -> Response:
         """Answer ``GET /health``."""
@@ -68,17 +81,20 @@ class Feeder:
             buffered=len(self._buffer),
             oldest_seconds=self._clock.monotonic() - (self._buffer.oldest or self._clock.monotonic()),
             features_problem=self._features.problem,
+            audit_problem=self._auditor.problem if self._auditor else None,
+            database_problem=writer.problem if writer else self._status.database_problem,
         )
         last = writer.last_candle_time if writer else None
         row = self._features.newest_row
         body = {
             "status": verdict.status,
             "reasons": verdict.reasons,
-            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "uptime_seconds": round(self._clock.monotonic() - self._started, 1),
             "candles_processed": writer.candles_processed if writer else 0,
             "feature_rows_written": self._features.rows_written,
             "database_connected": database_connected,
             "websocket_connected": connected > 0,
+            "stream_addresses": sorted({s.session.url for s in self._streams if s.session is not None}),
             "last_candle_time": isoformat(last) if last else None,
             "last_feature_time": isoformat(row) if row else None,
             "market_time": isoformat(self._market.now_ms) if self._market.now_ms else None,
@@ -103,21 +119,69 @@ class Feeder:
             await stop.wait()
             log.info("stopping", buffered=len(self._buffer))
             await self._drain()
+            if len(self._buffer):
+                oldest = self._buffer.peek(1)[0].candle.time
+                log.warning(
+                    "candles_left_behind",
+                    candles=len(self._buffer),
+                    oldest=isoformat(oldest),
+                    message="the audit of the next start finds them",
+                )
             server.should_exit = True
             for task in [*tasks[1:], *self._running]:
                 task.cancel()
 
+    async def _prepare(self, *, patient: bool = False) -> startup.Start:
+        """Do what a start has to do, as often as the database is lost meanwhile.
+
+        ``patient``: the exchange did not answer at the start; wait until it does.
+        """
+        settings, waits = self._settings, delays()
+        while True:
+            try:
+                connection = await database.connect(
+                    settings.database, "data-feeder-start", command_timeout=database.COMMAND_TIMEOUT
+                )
+                try:
+                    self._status.server_kind = await symbols_store.check_schema(connection)
+                    self._status.database_problem = None
+                    self._status.ready = True
+                    return await startup.prepare(
+                        connection, settings, self._status, self._clock, patient=patient
+                    )
+                finally:
+                    connection.terminate()
+            except database.OPERATOR as error:
+                if not patient:
+                    raise ConfigurationError([f"{settings.database!r}: {database.explain(error)}"]) from None
+                log.error("database_refuses", reason=database.explain(error))
+            except database.TRANSIENT as error:
+                self._status.ready = False
+                self._status.database_problem = database.explain(error)
+                log.warning("start_waiting", reason=database.explain(error))
+            await self._clock.sleep(next(waits))
+
     async def _confirm(self) -> None:
-        """Do what a start does once the exchange answers, when it did not at the start."""
-        connection = await database.connect(self._settings.database, "data-feeder-start")
-        try:
-            await startup.prepare(connection, self._settings, self._status, self._clock, patient=True)
-        finally:
-            await connection.close()
+        await self._prepare(patient=True)
 
     def _disconnected(self, ingest: Ingest, symbols: list[str], url: str, reason: str) -> None:
         ingest.book.forget(symbols)
         self._buffer.add_note(Note("disconnect", None, {"url": url, "reason": reason}))
+
+    def _failed_over(self, number: int, count: int, failover: Failover) -> None:
+        self._buffer.add_note(
+            Note(
+                "failover",
+                None,
+                {
+                    "service": "data_feeder",
+                    "stream": f"connection {number} of {count}",
+                    "from": failover.left,
+                    "to": failover.taken,
+                    "reason": failover.reason,
+                },
+            )
+        )
 
     async def _drain(self) -> None:
         """Stop reading and let the writer finish what it holds, for a moment."""
@@ -132,20 +196,23 @@ class Feeder:
     async def _work(self, group: asyncio.TaskGroup) -> None:
         settings, clock = self._settings, self._clock
         await database.wait_for_database(settings.database)
-        connection = await database.connect(settings.database, "data-feeder-start")
-        try:
-            self._status.server_kind = await symbols_store.check_schema(connection)
-            self._status.ready = True
-            if LACKING[self._status.server_kind]:
-                log.warning("server_lacks", message=LACKING[self._status.server_kind])
-            start = await startup.prepare(connection, settings, self._status, clock)
-        finally:
-            await connection.close()
+        start = await self._prepare()
+        if LACKING[self._status.server_kind]:
+            log.warning("server_lacks", message=LACKING[self._status.server_kind])
         self._market.advance(start.now)
         ingest = Ingest(start.symbols, start.head, self._buffer, self._market, clock)
+        parts = connections.plan(start.symbols)
         self._streams = [
-            Stream(settings.stream_urls, part, ingest, clock, partial(self._disconnected, ingest, part))
-            for part in connections.plan(start.symbols)
+            Stream(
+                settings.stream_urls,
+                part,
+                ingest,
+                clock,
+                self._patience,
+                on_disconnect=partial(self._disconnected, ingest, part),
+                on_failover=partial(self._failed_over, number, len(parts)),
+            )
+            for number, part in enumerate(parts, 1)
         ]
         self._watchdog = Watchdog(
             ingest, self._streams, self._buffer, self._market, clock, settings.gap_detection_threshold
@@ -161,7 +228,7 @@ class Feeder:
             on_commit=self._features.offer,
             on_gaps=self._announcer.announce,
         )
-        auditor = Auditor(settings.database, self._writer, clock, self._announcer.announce)
+        auditor = self._auditor = Auditor(settings.database, self._writer, clock, self._announcer.announce)
         self._running = [
             group.create_task(self._writer.run(), name="writer"),
             group.create_task(self._features.run(), name="features"),

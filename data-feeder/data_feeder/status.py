@@ -13,6 +13,7 @@ class Status:
     def __init__(self) -> None:
         self.exchange_problem: str | None = "not asked yet"
         self.server_kind = "unknown"
+        self.database_problem: str | None = None
         self.ready = False
 
 
@@ -37,6 +38,8 @@ def judge(
     buffered: int,
     oldest_seconds: float = 0.0,
     features_problem: str | None = None,
+    audit_problem: str | None = None,
+    database_problem: str | None = None,
 ) -> Verdict:
     """Return the state of the service and, in plain words, why it is not better."""
     reasons = []
@@ -52,7 +55,10 @@ def judge(
         )
     if features_problem is not None:
         reasons.append(f"features: {features_problem}")
+    if audit_problem is not None:
+        reasons.append(f"audit: {audit_problem}")
     if not database_connected:
-        reasons.insert(0, f"the database is not connected; {buffered} candles are kept in memory")
+        why = f" ({database_problem})" if database_problem else ""
+        reasons.insert(0, f"the database is not connected{why}; {buffered} candles are kept in memory")
         return Verdict("unhealthy", reasons)
     return Verdict("degraded" if reasons else "healthy", reasons)

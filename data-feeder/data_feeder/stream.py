@@ -1,81 +1,35 @@
-"""One stream connection kept alive: subscribed, read, replaced before it ends, retried when it breaks."""
+"""One stream connection kept alive: replaced before it ends, retried when it breaks, moved when it fails."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any
 
-import websockets
-from websockets.asyncio.client import ClientConnection, connect
-
-from data_feeder import connections
+from data_feeder.addresses import Addresses, Failover
 from data_feeder.ingest import Ingest
+from data_feeder.session import Patience, Session, ending
 from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock
 from marketdata.log import get_logger
-from marketdata.models import KlineEvent, Quote, ServerShutdown
 
 log = get_logger(__name__)
 
-ROLLOVER_SECONDS: Final = 23 * 3600.0
-"""The exchange ends a connection after 24 hours."""
-_DELIVERY_SECONDS: Final = 30.0
-_MAX_FRAME_BYTES: Final = 1 << 20
+
+async def _first(tasks: set[asyncio.Task[None]], event: asyncio.Event, seconds: float) -> None:
+    """Return when a task ends, the event is set, or ``seconds`` are over."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({*tasks, waiting}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
 
 
-class _Session:
-    """One socket's life. ``delivering`` is set by its first market frame."""
-
-    def __init__(self, url: str, symbols: Sequence[str], ingest: Ingest) -> None:
-        self.url = url
-        self._names = connections.stream_names(symbols)
-        self._ingest = ingest
-        self._asked = False
-        self.delivering = asyncio.Event()
-        self.replace = asyncio.Event()
-
-    async def run(self) -> None:
-        """Connect, subscribe and read until the socket ends. Raises what ended it."""
-        async with connect(
-            f"{self.url}/stream",
-            max_size=_MAX_FRAME_BYTES,
-            compression=None,
-            open_timeout=10,
-            close_timeout=2,
-            ping_interval=20,
-            ping_timeout=20,
-            max_queue=1024,
-            user_agent_header=None,
-        ) as socket:
-            asking = asyncio.create_task(self._subscribe(socket))
-            try:
-                await self._read(socket)
-            finally:
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
-
-    async def _subscribe(self, socket: ClientConnection) -> None:
-        messages = connections.subscriptions(self._names)
-        for message in messages:
-            await socket.send(message)
-            await asyncio.sleep(connections.MESSAGE_SPACING_SECONDS if len(messages) > 1 else 0)
-        self._asked = True
-
-    async def _read(self, socket: ClientConnection) -> None:
-        while True:
-            event = await self._ingest.frame(await socket.recv(decode=False))
-            if isinstance(event, KlineEvent | Quote):
-                if self._asked and not self.delivering.is_set():
-                    self.delivering.set()
-                    log.info("websocket_connected", url=self.url, streams=len(self._names))
-            elif isinstance(event, ServerShutdown):
-                log.info("websocket_server_shutdown", url=self.url)
-                self.replace.set()
-            elif event is not None and event.error is not None:
-                log.error("websocket_subscription_refused", url=self.url, reason=event.error)
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Stream:
@@ -87,93 +41,149 @@ class Stream:
         symbols: Sequence[str],
         ingest: Ingest,
         clock: Clock,
+        patience: Patience,
         on_disconnect: Callable[[str, str], None],
+        on_failover: Callable[[Failover], None],
     ) -> None:
-        """``on_disconnect`` is told the address and the reason when a connection that delivered ends."""
+        """``on_disconnect`` is told the address and the reason when a connection that delivered ends,
+        ``on_failover`` every change of the address that delivers.
+        """
         self.symbols = list(symbols)
         self._on_disconnect = on_disconnect
-        self._urls = itertools.cycle(urls)
+        self._on_failover = on_failover
+        self._addresses = Addresses(urls)
         self._ingest = ingest
         self._clock = clock
-        self._session: _Session | None = None
+        self._patience = patience
+        self._session: Session | None = None
+        self._back_at = 0.0
+
+    @property
+    def session(self) -> Session | None:
+        """The socket that is delivering; None while there is none."""
+        session = self._session
+        return session if session is not None and session.delivering.is_set() else None
 
     @property
     def connected(self) -> bool:
         """Whether a socket is delivering."""
-        return self._session is not None and self._session.delivering.is_set()
+        return self.session is not None
 
-    def replace(self) -> None:
-        """Ask for a new socket; the old one is read until the new one delivers."""
+    def replace(self, failed: str = "") -> None:
+        """Ask for a new socket; the old one is read until the new one delivers.
+
+        ``failed`` says what is wrong with the address itself, if anything: then the next one is taken.
+        """
         if self._session is not None:
+            if failed:
+                self._addresses.failed(self._session.url, failed)
             self._session.replace.set()
 
     async def run(self) -> None:
         """Keep the streams coming until cancelled."""
         waits = delays()
         while True:
-            session = _Session(next(self._urls), self.symbols, self._ingest)
-            if await self._live(session):
+            if await self._live(self._new(self._addresses.current)):
                 waits = delays()
+            elif self._addresses.another:
+                continue
             await self._clock.sleep(next(waits))
 
-    async def _live(self, session: _Session) -> bool:
-        """Read a session and its replacements until one breaks; return whether it had delivered."""
+    def _new(self, url: str, reason: str = "") -> Session:
+        return Session(url, self.symbols, self._ingest, self._clock, self._patience, self._delivers, reason)
+
+    def _delivers(self, session: Session) -> None:
+        failover = self._addresses.delivers(session.url, session.reason)
+        if failover is not None:
+            self._back_at = self._clock.monotonic() + self._patience.back
+            metrics.STREAM_FAILOVERS.labels(session.url).inc()
+            log.warning("stream_failover", **{"from": failover.left}, to=session.url, reason=failover.reason)
+            self._on_failover(failover)
+
+    async def _live(self, session: Session) -> bool:
+        """Read a session and its replacements until one breaks; return whether it had been steady."""
         task = asyncio.create_task(session.run())
-        new: asyncio.Task[None] | None = None
         waits = delays(1.0, 60.0)
         self._session = session
         try:
             while True:
-                replace = asyncio.create_task(session.replace.wait())
-                await asyncio.wait(
-                    {task, replace}, timeout=ROLLOVER_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
-                replace.cancel()
+                await _first({task}, session.replace, self._rest(session))
+                if not task.done() and not session.delivering.is_set():
+                    if self._clock.monotonic() - session.started < self._patience.first_data:
+                        session.replace.clear()
+                        continue
+                    await _end(task)
                 if task.done():
                     self._ended(session, task)
-                    return session.delivering.is_set()
+                    return session.steady
+                back = not session.replace.is_set() and self._addresses.away and self._due_back()
                 session.replace.clear()
-                following = _Session(next(self._urls), self.symbols, self._ingest)
+                url = self._addresses.first if back else self._addresses.current
+                following = self._new(url, "the first address is tried again" if back else "")
                 new = asyncio.create_task(following.run())
-                delivering = asyncio.create_task(following.delivering.wait())
-                await asyncio.wait(
-                    {delivering, new, task}, timeout=_DELIVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
-                delivering.cancel()
-                if following.delivering.is_set() or task.done():
-                    if task.done():
+                try:
+                    taken = await self._overlap(task, following, new)
+                except BaseException:
+                    await _end(new)
+                    raise
+                if taken:
+                    if task.done() and not following.delivering.is_set():
                         self._ended(session, task)
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
-                    log.info("websocket_replaced", delivering=following.delivering.is_set())
-                    self._session, session, task, new = following, following, new, None
-                else:
-                    # The old socket is all there is: keep it, and try again later.
-                    log.warning("websocket_not_replaced", url=following.url)
-                    new.cancel()
-                    await asyncio.gather(new, return_exceptions=True)
-                    new = None
+                    self._session, old = following, task
+                    session, task = following, new
+                    await _end(old)
+                    log.info("websocket_replaced", delivering=following.delivering.is_set(), url=url)
+                    waits = delays(1.0, 60.0)
+                    continue
+                # The old socket is all there is: keep it, and try again later.
+                await _end(new)
+                self._ended(following, new)
+                log.warning("websocket_not_replaced", url=url, kept=session.url)
+                if not back:
                     await asyncio.wait({task}, timeout=next(waits))
                     session.replace.set()
         finally:
             self._session = None
-            for running in (task, new):
-                if running is not None:
-                    running.cancel()
-                    await asyncio.gather(running, return_exceptions=True)
+            await _end(task)
 
-    def _ended(self, session: _Session, task: asyncio.Task[None]) -> None:
-        error = task.exception()
-        if error is not None and not isinstance(
-            error, OSError | TimeoutError | websockets.WebSocketException
-        ):
-            # Not the network's doing: a defect of ours, which must be seen and must not stop the others.
+    def _rest(self, session: Session) -> float:
+        """Return the seconds until something is to be done about a session that is well."""
+        now, patience = self._clock.monotonic(), self._patience
+        if not session.delivering.is_set():
+            # Its first frame wakes nobody: look once a second whether it came.
+            return min(1.0, max(0.0, session.started + patience.first_data - now))
+        until = session.started + patience.rollover
+        if self._addresses.away:
+            until = min(until, self._back_at)
+        return max(0.0, until - now)
+
+    def _due_back(self) -> bool:
+        now = self._clock.monotonic()
+        if now < self._back_at:
+            return False
+        self._back_at = now + self._patience.back
+        return True
+
+    async def _overlap(self, old: asyncio.Task[None], following: Session, new: asyncio.Task[None]) -> bool:
+        """Wait for a replacement; return whether it takes over: it delivers, or is all that lives."""
+        await _first({old, new}, following.delivering, self._patience.replacement)
+        if following.delivering.is_set() and not old.done():
+            await asyncio.wait({new}, timeout=self._patience.overlap)
+        return not new.done() and (following.delivering.is_set() or old.done())
+
+    def _ended(self, session: Session, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        silent = not session.delivering.is_set()
+        reason = "silent" if task.cancelled() else ending(error)
+        text = "no market frame came" if task.cancelled() else f"{type(error).__name__}: {error}"
+        if reason == "defect":
             metrics.TASK_FAILURES.labels("stream").inc()
             log.error("stream_failed", error=repr(error))
-        reason = type(error).__name__ if error is not None else "closed"
         metrics.WEBSOCKET_RECONNECTS.labels(reason).inc()
         log.warning(
-            "websocket_disconnected", reason=f"{reason}: {error}", delivered=session.delivering.is_set()
+            "websocket_disconnected", url=session.url, reason=reason, error=text, delivered=not silent
         )
-        if session.delivering.is_set():
-            self._on_disconnect(session.url, f"{reason}: {error}")
+        if not session.steady:
+            self._addresses.failed(session.url, f"{reason}: {text}")
+        if not silent:
+            self._on_disconnect(session.url, f"{reason}: {text}")

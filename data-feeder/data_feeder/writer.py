@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
 import asyncpg
@@ -14,7 +15,7 @@ from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.candles import candle_problem
 from marketdata.clock import Clock, MarketClock
-from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect
+from marketdata.database import COMMAND_TIMEOUT, OPERATOR, TRANSIENT, Connection, connect, explain
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
 from marketdata.models import MINUTE_MS, Source
@@ -26,9 +27,16 @@ from marketdata.store.ledger import Gap
 log = get_logger(__name__)
 
 PULSE_SECONDS: Final = 3.0
+_PULSE_TIMEOUT: Final = 10.0
 
 OnCommit = Callable[[list[Item], list[BookMinute], bool], None]
 OnGaps = Callable[[list[Gap]], None]
+
+
+async def _pulse(connection: Connection) -> None:
+    """Raise when the database died or takes no writes: to be noticed before the next candle is due."""
+    if await connection.fetchval("SHOW transaction_read_only", timeout=_PULSE_TIMEOUT) == "on":
+        raise asyncpg.ReadOnlySQLTransactionError("the database takes no writes")
 
 
 class Writer:
@@ -36,8 +44,9 @@ class Writer:
 
     ``on_commit`` is called after each commit with the candles and book minutes written, and whether
     the database now holds the heads among them as they are; ``on_gaps`` with every gap newly opened.
-    ``committed`` is the newest minute committed of each symbol (open, ms), ``reconnected`` is set
-    with every new connection.
+    ``committed`` is the newest minute committed of each symbol (open, ms). ``connected`` means that the
+    database did the last thing asked of it; else ``problem`` says what is in the way. ``reconnected`` is
+    set when it works again.
     """
 
     def __init__(
@@ -54,6 +63,7 @@ class Writer:
         on_gaps: OnGaps,
     ) -> None:
         self.connected = False
+        self.problem: str | None = None
         self.candles_processed = 0
         self.last_candle_time: int | None = None
         self._settings = settings
@@ -66,7 +76,6 @@ class Writer:
         self._most = self._limit = batch_max_rows
         self._on_commit = on_commit
         self._on_gaps = on_gaps
-        self._books: list[BookMinute] = []
         self._unsaid = 0
         self._said_at = -1.0
 
@@ -79,43 +88,57 @@ class Writer:
                     self._settings, "data-feeder-writer", command_timeout=COMMAND_TIMEOUT
                 )
                 try:
-                    self.connected = True
-                    log.info("database_connected", buffered=len(self._buffer))
-                    waits = delays(0.2, 10.0)
-                    await self._serve(connection)
+                    async for _ in self._serve(connection):
+                        if not self.connected:
+                            self.connected, self.problem = True, None
+                            log.info("database_connected", buffered=len(self._buffer))
+                            self.reconnected.set()
+                            waits = delays(0.2, 10.0)
                 finally:
                     connection.terminate()
-            except TRANSIENT as error:
-                metrics.WRITE_FAILURES.labels(Source.STREAM.value).inc()
-                if self.connected:
-                    log.warning("database_lost", reason=repr(error), buffered=len(self._buffer))
-                self.connected = False
-            except asyncpg.PostgresError as error:
-                # The database's own defect or ours: neither may cost a candle or end the task.
-                metrics.TASK_FAILURES.labels("writer").inc()
-                log.exception("write_failed", reason=repr(error), buffered=len(self._buffer))
+            except Exception as error:
+                self._failed(error)
             await self._clock.sleep(next(waits))
 
-    async def _serve(self, connection: Connection) -> None:
-        self.reconnected.set()
+    def _failed(self, error: Exception) -> None:
+        """Say what is in the way; everything is kept, whatever it is."""
+        metrics.WRITE_FAILURES.labels(Source.STREAM.value).inc()
+        lost, self.connected = self.connected, False
+        if isinstance(error, OPERATOR):
+            self.problem = f"the database refuses {self._settings.user}: {explain(error)}"
+            log.error("database_refuses", reason=explain(error), buffered=len(self._buffer))
+        elif isinstance(error, TRANSIENT):
+            self.problem = explain(error)
+            if lost:
+                log.warning("database_lost", reason=explain(error), buffered=len(self._buffer))
+        else:
+            # The database's own defect or ours: neither may cost a candle or end the task.
+            self.problem = f"an unexpected error: {explain(error)}"
+            metrics.TASK_FAILURES.labels("writer").inc()
+            log.exception("write_failed", reason=repr(error), buffered=len(self._buffer))
+
+    async def _serve(self, connection: Connection) -> AsyncIterator[None]:
+        """Write for ever; yields after each turn that succeeded."""
         while True:
+            if self._buffer.idle and self.connected:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PULSE_SECONDS):
+                        await self._buffer.wait()
+            if self._buffer.idle:
+                await _pulse(connection)
             await self._record_holes(connection)
-            for note in self._buffer.take_notes():
-                await ledger.note(connection, note.event_type, note.symbol, detail=note.detail)
-            try:
-                async with asyncio.timeout(PULSE_SECONDS):
-                    await self._buffer.wait()
-            except TimeoutError:
-                # Idle: a database that died is to be noticed before the next candle is due.
-                await connection.execute("SELECT 1")
-                continue
-            batch = self._buffer.peek(self._limit)
-            # Before their candles: the features of a candle need its minute of the book.
-            self._books += self._buffer.take_books()
-            books_committed = await self._write_books(connection)
-            committed = await self._write(connection, batch) if batch else []
-            if committed or books_committed:
-                self._on_commit(committed, books_committed, self._exact)
+            await self._record_notes(connection)
+            if not self._buffer.idle:
+                await self._write_waiting(connection)
+            yield
+
+    async def _write_waiting(self, connection: Connection) -> None:
+        batch = self._buffer.peek(self._limit)
+        # Before their candles: the features of a candle need its minute of the book.
+        books_committed = await self._write_books(connection)
+        committed = await self._write(connection, batch) if batch else []
+        if committed or books_committed:
+            self._on_commit(committed, books_committed, self._exact)
 
     async def _write(self, connection: Connection, batch: list[Item]) -> list[Item]:
         """Commit a batch and return it; empty when a row in it was refused."""
@@ -135,9 +158,7 @@ class Writer:
         self._buffer.drop(batch)
         for item in batch:
             if candle_problem(item.candle) is not None:
-                # Refused, and in the ledger as invalid: the exchange's own record may have it right.
-                minute = item.candle.time - item.candle.time % MINUTE_MS
-                self._buffer.add_hole(Hole(item.candle.symbol, minute, minute + MINUTE_MS, "invalid"))
+                self._owe(item)
         now = self._clock.monotonic()
         for item in batch:
             metrics.FRAME_TO_COMMIT_SECONDS.observe(now - item.received)
@@ -171,13 +192,34 @@ class Writer:
         log.error("candle_refused", candle=batch[0].candle, reason=str(error))
         await ledger.record_invalid(connection, batch[0].candle, Source.STREAM, str(error))
         self._buffer.drop(batch)
+        self._owe(batch[0])
+
+    def _owe(self, item: Item) -> None:
+        """Ask for a candle that is in the ledger as invalid: the exchange's own record may have it right."""
+        minute = item.candle.time - item.candle.time % MINUTE_MS
+        self._buffer.add_hole(Hole(item.candle.symbol, minute, minute + MINUTE_MS, "invalid"))
 
     async def _write_books(self, connection: Connection) -> list[BookMinute]:
         """Commit the book minutes taken from the buffer and return them."""
-        if self._books:
-            await books.write(connection, self._books, known_at=self._market.now_ms)
-        committed, self._books = self._books, []
-        return committed
+        rows = self._buffer.take_books()
+        if rows:
+            try:
+                await books.write(connection, rows, known_at=self._market.now_ms)
+            except BaseException:
+                self._buffer.put_back(books=rows)
+                raise
+        return rows
+
+    async def _record_notes(self, connection: Connection) -> None:
+        notes = self._buffer.take_notes()
+        while notes:
+            note = notes[0]
+            try:
+                await ledger.note(connection, note.event_type, note.symbol, detail=note.detail)
+            except BaseException:
+                self._buffer.put_back(notes=notes)
+                raise
+            notes.pop(0)
 
     async def _record_holes(self, connection: Connection) -> None:
         holes = self._buffer.take_holes()

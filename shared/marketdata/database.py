@@ -31,29 +31,45 @@ _REFUSED: Final = (
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
 )
+OPERATOR: Final = (
+    *_REFUSED,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InvalidSchemaNameError,
+)
+"""Refusals that last until somebody acts: no rights, no schema, no such database or role."""
 COMMAND_TIMEOUT: Final = 60.0
 """Seconds a service gives one statement."""
+_SERVER_GRACE: Final = 5.0
 TRANSIENT: Final = (
     OSError,
     asyncio.TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.DiskFullError,
-    asyncpg.OutOfMemoryError,
-    asyncpg.QueryCanceledError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.PostgresConnectionError,  # 08: broken, refused, gone
+    asyncpg.ReadOnlySQLTransactionError,  # 25006: a standby, or a disk set to read-only
+    asyncpg.IdleInTransactionSessionTimeoutError,  # 25P03
+    asyncpg.TransactionTimeoutError,  # 25P04
+    asyncpg.TransactionRollbackError,  # 40: deadlock, serialization
+    asyncpg.InsufficientResourcesError,  # 53: disk full, out of memory, too many connections
+    asyncpg.ObjectNotInPrerequisiteStateError,  # 55: a lock not to be had, a database closed for now
+    asyncpg.OperatorInterventionError,  # 57: shut down, starting, cancelled, dropped
+    asyncpg.PostgresSystemError,  # 58: input and output errors below PostgreSQL
     asyncpg.InterfaceError,
     # A pooled connection whose server has just ended it, asked before it has noticed.
     asyncpg.InternalClientError,
 )
 """Failures of the database that pass: whoever meets one keeps its work and tries again."""
+
+
+def explain(error: BaseException) -> str:
+    """Return what went wrong in words for ``/health`` and the log, with PostgreSQL's code if it has one."""
+    if isinstance(error, asyncpg.PostgresError):
+        return f"{error} ({error.sqlstate})"
+    if isinstance(error, TimeoutError):
+        return f"no answer in time{f': {error}' if str(error) else ''}"
+    return f"{type(error).__name__}: {error}"
 
 
 async def _set_codecs(connection: Connection) -> None:
@@ -92,13 +108,20 @@ async def connect(
     """Open one connection whose ``timestamptz`` values are Unix milliseconds (``int``).
 
     A statement that takes longer than ``command_timeout`` seconds raises ``TimeoutError``: a server
-    that vanished with a question in hand would be waited for without end.
+    that vanished with a question in hand would be waited for without end. The server is told, too: it
+    ends what nobody waits for any more, where each new try would leave one more behind a lock.
     """
     arguments = connect_arguments(settings)
     arguments["command_timeout"] = command_timeout
     arguments["server_settings"] = {**arguments["server_settings"], "application_name": application}
     connection: Connection = await asyncpg.connect(**arguments)
     await _set_codecs(connection)
+    if command_timeout is not None:
+        await connection.execute(
+            "SELECT set_config('statement_timeout', $1, false),"
+            " set_config('idle_in_transaction_session_timeout', $1, false)",
+            f"{round((command_timeout + _SERVER_GRACE) * 1000)}ms",
+        )
     return connection
 
 

@@ -23,6 +23,14 @@ WRITE_FAILURES: Final = Counter(
 )
 FRAMES: Final = Counter("stream_frames_total", "WebSocket frames by what they were.", ["kind"])
 FRAMES_UNDECODED: Final = Counter("stream_frames_undecoded_total", "Frames that are not of the protocol.")
+FRAME_LATENESS_SECONDS: Final = Histogram(
+    "frame_lateness_seconds",
+    "How much later than the quickest frame's a final candle's way to us was.",
+    buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+CLOCK_OFFSET: Final = Gauge(
+    "clock_offset_seconds", "This machine's clock minus the exchange's; nothing here depends on it."
+)
 FRAME_TO_COMMIT_SECONDS: Final = Histogram(
     "frame_to_commit_seconds", "From a final candle's frame in hand to its commit.", buckets=_LATENCY
 )
@@ -30,8 +38,17 @@ WEBSOCKET_CONNECTED: Final = Gauge("websocket_connections", "Stream connections 
 WEBSOCKET_RECONNECTS: Final = Counter(
     "websocket_reconnects_total", "Stream connections lost, by reason.", ["reason"]
 )
+STREAMS_SILENT: Final = Counter(
+    "streams_silent_total", "Times a kline stream said nothing for GAP_DETECTION_THRESHOLD seconds."
+)
+STREAM_FAILOVERS: Final = Counter(
+    "stream_failovers_total", "Changes of the stream address that delivers, by the one taken.", ["address"]
+)
 WRITE_BUFFER: Final = Gauge("write_buffer_candles", "Final candles waiting for the database.")
 CANDLES_SHED: Final = Counter("candles_shed_total", "Buffered candles given up to the ledger as gaps.")
+BOOK_MINUTES_SHED: Final = Counter(
+    "book_minutes_shed_total", "Buffered minutes of the book given up; their features are null."
+)
 GAPS_DETECTED: Final = Counter("gaps_detected_total", "Gaps written to the ledger, by cause.", ["cause"])
 TASK_FAILURES: Final = Counter("task_failures_total", "Unexpected errors at a task's edge.", ["task"])
 FEATURE_ROWS: Final = Counter(

@@ -71,10 +71,9 @@ def test_a_slow_database_and_failing_features_degrade() -> None:
         (T0, T0, False),
         (T0, T0 - 1, False),
         (0, T0, False),
-        (T0, T0 + 2 * 86_400_000, False),
-        (T0 + 3650 * 86_400_000, T0 + 3650 * 86_400_000 + 60_020, False),
+        (T0, T0 + 60_020 + 3_600_000, False),
     ],
 )
 def test_a_frame_with_impossible_times_is_not_believed(time: int, pushed: int, true: bool) -> None:
     candle = Candle("B", time, 1, 1, 1, 1, 0, 0, 0, 0, 0)
-    assert plausible(KlineEvent(pushed, True, candle), T0 + 60_000) is true
+    assert plausible(KlineEvent(pushed, True, candle)) is true

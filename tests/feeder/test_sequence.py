@@ -74,8 +74,8 @@ def test_silence_owes_whole_minutes_once() -> None:
     order = sequence()
     order.observe(event(0))
     now = T0 + 3 * MINUTE_MS + 5_000
-    assert order.silent(now) == hole(1, 3, "silence")
-    assert order.silent(now) is None
+    assert order.overdue(now, "silence") == hole(1, 3, "silence")
+    assert order.overdue(now, "silence") is None
     assert order.observe(event(5)).hole == hole(3, 5)
 
 

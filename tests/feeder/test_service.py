@@ -144,7 +144,7 @@ async def test_a_silent_stream_is_noticed_and_replaced(
 
         async def owed() -> bool:
             stale = "SELECT count(*) FROM data_quality_logs WHERE event_type = 'stale' AND symbol = 'ETHUSDT'"
-            found = any(cause == "silence" for _, cause in await holes(connection, "ETHUSDT"))
+            found = any(cause in ("late", "silence") for _, cause in await holes(connection, "ETHUSDT"))
             return found and bool(await connection.fetchval(stale))
 
         await eventually(owed, "the silent minutes in the ledger")

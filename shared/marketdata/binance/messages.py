@@ -14,6 +14,21 @@ Event = KlineEvent | Quote | ServerShutdown | Acknowledgement
 
 # A stream asked for microseconds sends them in every time field; no millisecond time is this large.
 _MICROSECONDS_FROM: Final = 100_000_000_000_000
+# 2^53: what JSON's numbers hold exactly, and far from what a timestamp or a column can.
+_LARGEST: Final = 1 << 53
+
+
+def _whole(value: object) -> int:
+    """Return a JSON integer; text, fractions and what no column holds are not the protocol's."""
+    if type(value) is not int or abs(value) > _LARGEST:
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a name")
+    return value
 
 
 def milliseconds(time: int) -> int:
@@ -26,18 +41,18 @@ def _kline(data: dict[str, Any]) -> KlineEvent | None:
     if k["i"] != "1m":
         return None
     return KlineEvent(
-        milliseconds(data["E"]),
+        milliseconds(_whole(data["E"])),
         k["x"] is True,
         Candle(
-            k["s"],
-            milliseconds(k["t"]),
+            _name(k["s"]),
+            milliseconds(_whole(k["t"])),
             float(k["o"]),
             float(k["h"]),
             float(k["l"]),
             float(k["c"]),
             float(k["v"]),
             float(k["q"]),
-            int(k["n"]),
+            _whole(k["n"]),
             float(k["V"]),
             float(k["Q"]),
         ),
@@ -60,12 +75,12 @@ def decode(raw: bytes | str) -> Event | None:
             # Spot's bookTicker has no type: it is known by its fields.
             if "u" in data and "b" in data:
                 return Quote(
-                    data["s"],
+                    _name(data["s"]),
                     float(data["b"]),
                     float(data["B"]),
                     float(data["a"]),
                     float(data["A"]),
-                    int(data["u"]),
+                    _whole(data["u"]),
                 )
             # An error is documented bare and was recorded (2026) inside an envelope.
             refused = data.get("error", data)
@@ -75,7 +90,7 @@ def decode(raw: bytes | str) -> Event | None:
                 return Acknowledgement(data.get("id"), None)
             raise DecodeError("a frame of no known kind", raw)
         if kind == "serverShutdown":
-            return ServerShutdown(milliseconds(data["E"]))
+            return ServerShutdown(milliseconds(_whole(data["E"])))
         return None
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DecodeError(f"not a frame of the protocol ({error!r})", raw) from None
