@@ -57,7 +57,7 @@ class Feeder:
         self._patience = patience or Patience(first_data=float(settings.gap_detection_threshold))
         self._market = MarketClock()
         self._status = Status()
-        self._buffer = buffer or Buffer()
+        self._buffer = Buffer() if buffer is None else buffer
         self._announcer = Announcer(settings.gap_handler_url, backfill_token)
         self._features = FeatureTask(settings.database, self._market, self._clock)
         self._writer: Writer | None = None

