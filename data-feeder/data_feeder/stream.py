@@ -107,15 +107,19 @@ class Stream:
         self._session = session
         try:
             while True:
-                await _first({task}, session.replace, self._rest(session))
+                # The first market frame wakes nobody: look once a second whether it came.
+                pause = self._left(session) if session.delivering.is_set() else min(1.0, self._left(session))
+                await _first({task}, session.replace, pause)
                 if not task.done() and not session.delivering.is_set():
-                    if self._clock.monotonic() - session.started < self._patience.first_data:
-                        session.replace.clear()
+                    session.replace.clear()
+                    if self._left(session) > 0:
                         continue
                     await _end(task)
                 if task.done():
                     self._ended(session, task)
                     return session.steady
+                if not session.replace.is_set() and self._left(session) > 0:
+                    continue
                 back = not session.replace.is_set() and self._addresses.away and self._due_back()
                 session.replace.clear()
                 url = self._addresses.first if back else self._addresses.current
@@ -146,16 +150,16 @@ class Stream:
             self._session = None
             await _end(task)
 
-    def _rest(self, session: Session) -> float:
+    def _left(self, session: Session) -> float:
         """Return the seconds until something is to be done about a session that is well."""
-        now, patience = self._clock.monotonic(), self._patience
+        patience = self._patience
         if not session.delivering.is_set():
-            # Its first frame wakes nobody: look once a second whether it came.
-            return min(1.0, max(0.0, session.started + patience.first_data - now))
-        until = session.started + patience.rollover
-        if self._addresses.away:
-            until = min(until, self._back_at)
-        return max(0.0, until - now)
+            until = session.started + patience.first_data
+        elif self._addresses.away:
+            until = min(session.started + patience.rollover, self._back_at)
+        else:
+            until = session.started + patience.rollover
+        return max(0.0, until - self._clock.monotonic())
 
     def _due_back(self) -> bool:
         now = self._clock.monotonic()

@@ -1,4 +1,4 @@
-"""A small exchange whose every connection does what the test says, and a connection to it without a database."""
+"""A small exchange whose connections do what the test says, and a reader of it without a database."""
 
 from __future__ import annotations
 
@@ -81,8 +81,12 @@ class Exchange:
 async def exchange(script: Script) -> AsyncIterator[Exchange]:
     """Serve ``script(socket, number)`` for each connection, counted from 1."""
     there = Exchange()
+    running: dict[asyncio.Task[None], ServerConnection] = {}
 
     async def run(socket: ServerConnection) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running[task] = socket
         async with there.reached:
             there.connections += 1
             number = there.connections
@@ -94,10 +98,17 @@ async def exchange(script: Script) -> AsyncIterator[Exchange]:
             return
         finally:
             there.open.discard(number)
+            del running[task]
 
     async with serve(run, "127.0.0.1", 0, ping_interval=None, close_timeout=0.2, compression=None) as server:
         there.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        yield there
+        try:
+            yield there
+        finally:
+            # One that reads nothing would never learn that its reader is gone.
+            for task, socket in list(running.items()):
+                socket.transport.abort()
+                task.cancel()
 
 
 class FastClock(SystemClock):

@@ -1,9 +1,10 @@
-"""Whatever the database does: nothing is lost in silence, /health says what is wrong, the feeder catches up."""
+"""Whatever the database does: nothing is lost in silence, /health says why, the feeder catches up."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -187,7 +188,6 @@ async def test_a_database_that_fails_costs_nothing(
 
         await eventually(going, "candles before the trouble")
         async with getattr(trouble, kind)():
-            import re
 
             async def unhealthy() -> bool:
                 code, body = await health()
@@ -260,43 +260,47 @@ async def test_what_a_full_buffer_gives_up_is_in_the_ledger(
         await connection.close()
 
 
-async def test_a_full_disk_costs_nothing(postgres: OwnPostgres, own_database: DatabaseSettings) -> None:
+@pytest.fixture
+def small_disk(postgres: OwnPostgres) -> Iterator[Path]:
+    """A disk of four megabytes; the test is skipped, and says so, where none can be mounted."""
     if os.geteuid() != 0:
         pytest.skip("a disk of its own to fill needs root, who may mount one")
     folder = postgres.owned_folder("small")
+    options = f"size=4m,uid={folder.stat().st_uid},mode=700"
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size=4m,uid={folder.stat().st_uid},mode=700", "tmpfs", str(folder)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"a disk of its own to fill cannot be mounted: {mounted.stderr.strip()}")
-    filler = folder / "filler"
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+async def test_a_full_disk_costs_nothing(
+    postgres: OwnPostgres, own_database: DatabaseSettings, small_disk: Path
+) -> None:
+    filler = small_disk / "filler"
     trouble = Trouble(postgres, own_database)
-    try:
-        await trouble.sql(f"CREATE TABLESPACE small LOCATION '{folder}'")
-        await trouble.sql("ALTER TABLE data_quality_logs SET TABLESPACE small")
-        await trouble.sql("ALTER TABLE candles_1m SET TABLESPACE small")
-        async with Simulator(config(speed=600.0)) as simulator:
-            async with running_feeder(own_database, simulator) as health:
-                _fill(filler)
+    await trouble.sql(
+        f"CREATE TABLESPACE small LOCATION '{small_disk}'", "ALTER TABLE candles_1m SET TABLESPACE small"
+    )
+    async with (
+        Simulator(config(speed=600.0)) as simulator,
+        running_feeder(own_database, simulator) as health,
+    ):
+        _fill(filler)
 
-                async def full() -> bool:
-                    code, body = await health()
-                    return code == 503 and "53100" in " ".join(body["reasons"])
+        async def full() -> bool:
+            code, body = await health()
+            return code == 503 and "53100" in " ".join(body["reasons"])
 
-                await eventually(full, "unhealthy because the disk is full", 60)
-                filler.unlink()
-                connection = await db.connect(trouble.superuser, "test")
-                await comes_back(health, connection)
-                await whole(simulator, connection)
-                await connection.close()
-        await trouble.sql(
-            "ALTER TABLE candles_1m SET TABLESPACE pg_default",
-            "ALTER TABLE data_quality_logs SET TABLESPACE pg_default",
-            "DROP TABLESPACE small",
-        )
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False)
+        await eventually(full, "unhealthy because the disk is full", 60)
+        filler.unlink()
+        connection = await db.connect(trouble.superuser, "test")
+        await comes_back(health, connection)
+        await whole(simulator, connection)
+        await connection.close()
+    await trouble.sql("ALTER TABLE candles_1m SET TABLESPACE pg_default", "DROP TABLESPACE small")
 
 
 def _fill(path: Path) -> None:
@@ -341,7 +345,10 @@ async def test_a_stop_while_the_database_is_away_says_what_it_leaves_and_the_nex
             connection = await db.connect(trouble.superuser, "test")
 
             async def found() -> bool:
-                owed = "SELECT 1 FROM data_quality_logs WHERE event_type = 'gap' AND NOT resolved AND $1 >= gap_start AND $1 < gap_end"
+                owed = (
+                    "SELECT 1 FROM data_quality_logs WHERE event_type = 'gap' AND NOT resolved"
+                    " AND $1 >= gap_start AND $1 < gap_end"
+                )
                 oldest = await connection.fetchval("SELECT max(time) FROM candles_1m WHERE time < $1", last)
                 assert isoformat(oldest + MINUTE_MS) == left["oldest"]
                 return bool(await connection.fetchval(owed, oldest + MINUTE_MS))

@@ -1,4 +1,4 @@
-"""Whatever the stream does, on real sockets: it is noticed in bounded time, replaced, and shown by a metric."""
+"""Whatever the stream does, on real sockets: it is noticed in bounded time, and a metric shows it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_a_rollover_loses_nothing(database: DatabaseSettings, connection: 
         rows = await stored(connection, "BTCUSDT")
         assert rows == simulator.candles("BTCUSDT", rows[0].time, rows[-1].time + 1)
         assert await holes(connection) == already
-        events = "SELECT count(*) FROM data_quality_logs WHERE event_type IN ('disconnect', 'revision', 'failover')"
+        events = "SELECT count(*) FROM data_quality_logs WHERE event_type <> 'gap'"
         assert await connection.fetchval(events) == 0
 
 
@@ -117,7 +117,7 @@ async def test_a_stream_silent_after_its_acknowledgement_is_asked_for_elsewhere(
 
     async with Simulator(config(speed=120.0)) as simulator, exchange(script) as mute:
         urls = f"{mute.url},{simulator.stream_url}"
-        patience = Patience(first_data=0.5, overlap=0.2, back=1.0)
+        patience = Patience(first_data=0.5, replacement=0.5, overlap=0.2, back=1.0)
         async with running_feeder(database, simulator, patience=patience, BINANCE_STREAM_URL=urls) as health:
             await minutes_pass(connection, 2)
             assert (await health())[1]["stream_addresses"] == [simulator.stream_url]
@@ -159,12 +159,15 @@ async def test_an_address_that_delivered_is_tried_again_before_the_next() -> Non
         else:
             await talking(socket, number)
 
-    async with exchange(script) as first, exchange(talking) as second:
-        async with feed(first.url, second.url, patience=QUICK) as running:
-            await first.connected(2)
-            await until(lambda: running.stream.connected, "delivering again")
-            assert second.connections == 0
-            assert running.failovers == []
+    async with (
+        exchange(script) as first,
+        exchange(talking) as second,
+        feed(first.url, second.url, patience=QUICK) as running,
+    ):
+        await first.connected(2)
+        await until(lambda: running.stream.connected, "delivering again")
+        assert second.connections == 0
+        assert running.failovers == []
 
 
 async def test_one_silent_stream_of_many_gets_a_new_socket() -> None:
@@ -178,14 +181,15 @@ async def test_one_silent_stream_of_many_gets_a_new_socket() -> None:
 
     before = value(STREAMS_SILENT)
     symbols = ("BTCUSDT", "ETHUSDT")
-    async with exchange(script) as there, exchange(talking) as other:
-        async with feed(there.url, other.url, symbols=symbols, clock=FastClock(40.0)) as running:
-            await until(
-                lambda: running.ingest.pushed["ETHUSDT"], "the silent stream speaks on a new socket", 40
-            )
-            assert there.connections == 2
-            assert other.connections == 0, "the address itself is well"
-            assert [note.event_type for note in running.buffer.take_notes()] == ["stale"]
+    async with (
+        exchange(script) as there,
+        exchange(talking) as other,
+        feed(there.url, other.url, symbols=symbols, clock=FastClock(40.0)) as running,
+    ):
+        await until(lambda: running.ingest.pushed["ETHUSDT"], "the silent stream speaks on a new socket", 40)
+        assert there.connections == 2
+        assert other.connections == 0, "the address itself is well"
+        assert [note.event_type for note in running.buffer.take_notes()] == ["stale"]
     assert value(STREAMS_SILENT) == before + 1
 
 
@@ -314,14 +318,14 @@ async def test_a_frame_an_hour_ahead_moves_no_clock(
 async def test_our_own_messages_stay_within_the_exchanges_limit() -> None:
     symbols = tuple(f"S{n}USDT" for n in range(512))
     settings = config(
-        speed=1.0, symbols=symbols, history_days=1, ping_interval_s=0.9, book_frames_per_minute=60
+        speed=1.0, symbols=symbols, history_days=1, ping_interval_s=2.5, book_frames_per_minute=60
     )
     async with Simulator(settings) as simulator:
-        patience = Patience(ping_interval=0.9)
+        patience = Patience(ping_interval=2.5)
         async with feed(simulator.stream_url, symbols=symbols, patience=patience) as running:
             await until(lambda: len(simulator.hub.subscribers) == 2 * len(symbols), "all are subscribed", 40)
             (socket,) = simulator.hub.listeners
-            await asyncio.sleep(2.5)  # keepalives of both sides, counted by the simulator
+            await asyncio.sleep(5.5)  # keepalives of both sides, counted by the simulator
             assert list(simulator.hub.listeners) == [socket]
             assert running.stream.connected
             assert running.lost == []
