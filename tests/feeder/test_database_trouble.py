@@ -26,6 +26,7 @@ from marketdata.metrics import CANDLES_SHED, WRITE_FAILURES
 from marketdata.minutes import isoformat
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
+from marketdata.store import symbols
 
 Health = Callable[[], Awaitable[tuple[int, dict[str, Any]]]]
 
@@ -355,6 +356,64 @@ async def test_a_stop_while_the_database_is_away_says_what_it_leaves_and_the_nex
 
             await eventually(found, "the minutes left behind are in the ledger")
             await connection.close()
+
+
+async def test_a_database_lost_while_the_start_still_waits_for_the_exchange_ends_nothing(
+    postgres: OwnPostgres, own_database: DatabaseSettings
+) -> None:
+    trouble = Trouble(postgres, own_database)
+    async with Simulator(config()) as simulator:
+        connection = await db.connect(trouble.superuser, "test")
+        await symbols.register(connection, {"BTCUSDT": "TRADING"}, now_ms=T0, history_days=1)
+        await connection.execute("SELECT advance_market_clock($1)", T0)
+        fault = simulator.faults.add("rest_status", status=503)
+        async with running_feeder(own_database, simulator) as health:
+
+            async def streaming() -> bool:
+                return bool(fault.fired >= 2 and await connection.fetchval("SELECT count(*) FROM candles_1m"))
+
+            await eventually(streaming, "candles though REST is down")
+            for application in ("start", "features", "audit", "writer"):
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1",
+                    f"data-feeder-{application}",
+                )
+            simulator.faults.clear()
+            await comes_back(health, connection)
+            assert await connection.fetchval("SELECT exchange FROM platform_state") == "simulator"
+        await connection.close()
+
+
+async def test_features_without_rights_are_named_and_made_up_for(
+    postgres: OwnPostgres, own_database: DatabaseSettings
+) -> None:
+    trouble = Trouble(postgres, own_database)
+    async with Simulator(config()) as simulator, running_feeder(own_database, simulator) as health:
+        connection = await db.connect(trouble.superuser, "test")
+        await trouble.sql(
+            f"REVOKE INSERT ON feature_values FROM {trouble.name}",
+            f"REVOKE INSERT ON data_quality_logs FROM {trouble.name}",
+            trouble.cut,
+        )
+
+        async def named() -> bool:
+            body = (await health())[1]
+            reasons = " ".join(body["reasons"])
+            return all(f"{part}: " in reasons for part in ("features", "audit")) and "42501" in reasons
+
+        await eventually(named, "features and audit say what is wrong", 40)
+        await trouble.sql(
+            f"GRANT INSERT ON feature_values TO {trouble.name}",
+            f"GRANT INSERT ON data_quality_logs TO {trouble.name}",
+        )
+        await comes_back(health, connection)
+
+        async def made_up_for() -> bool:
+            same = "SELECT (SELECT count(*) FROM feature_values) = (SELECT count(*) FROM candles_1m)"
+            return bool(await connection.fetchval(same))
+
+        await eventually(made_up_for, "a feature row for each candle", 60)
+        await connection.close()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 from prometheus_client import Counter
@@ -410,3 +411,52 @@ async def test_a_socket_that_shows_no_time_makes_nothing_late() -> None:
         )
         await clock.sleep(40.0)
         assert running.buffer.holes == []
+
+
+async def test_what_waited_unread_while_the_process_stalled_is_not_late() -> None:
+    async def script(socket: ServerConnection, number: int) -> None:
+        await _market(
+            socket, kline("BTCUSDT", 0), kline("BTCUSDT", 1, final=False, pushed=2 * MINUTE_MS - 10_000)
+        )
+        for n in range(200):
+            await socket.send(quote("BTCUSDT"))
+            if n == 50:
+                # In the kernel's hands, and nobody reads: server and reader share this thread.
+                await socket.send(kline("BTCUSDT", 1))
+                time.sleep(1.0)  # noqa: ASYNC251
+            await asyncio.sleep(0.005)
+        await socket.wait_closed()
+
+    async with exchange(script) as there, feed(there.url, clock=FastClock(20.0)) as running:
+        await until(lambda: len(running.buffer) == 2, "both minutes are in")
+        await running.clock.sleep(10.0)
+        assert running.buffer.holes == []
+
+
+async def test_a_late_final_frame_is_a_gap_and_then_its_repair(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    async with Simulator(config(speed=120.0)) as simulator, running_feeder(database, simulator):
+        await minutes_pass(connection, 2)
+        already = await holes(connection)
+        late = simulator.faults.add("delay_frames", symbol="BTCUSDT", count=2, seconds=25.0)
+        await until(lambda: late.fired == 2, "two are delayed")
+        await minutes_pass(connection, await connection.fetchval("SELECT count(*) FROM candles_1m") // 2 + 3)
+
+        async def repaired() -> bool:
+            rows = await stored(connection, "BTCUSDT")
+            return rows == simulator.candles("BTCUSDT", rows[0].time, rows[-1].time + 1)
+
+        await eventually(repaired, "what came late is stored")
+        found = (await holes(connection))[len(already) :]
+        assert sum(minutes for minutes, cause in found if cause == "late") == 2
+        marked = "SELECT count(*) FROM stale_features WHERE symbol = 'BTCUSDT'"
+        rows = "SELECT count(*) FROM feature_values WHERE symbol = 'BTCUSDT'"
+
+        async def recomputed() -> bool:
+            done = await connection.fetchval(marked) == 0
+            return done and bool(
+                await connection.fetchval(rows) >= len(await stored(connection, "BTCUSDT")) - 1
+            )
+
+        await eventually(recomputed, "its features are computed again")
