@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from data_feeder.sequence import Hole
@@ -111,7 +112,7 @@ class Buffer:
         self.notes.append(note)
         del self.notes[:-NOTES_MOST]
 
-    def put_back(self, books: list[BookMinute] = [], notes: list[Note] = []) -> None:  # noqa: B006
+    def put_back(self, books: Sequence[BookMinute] = (), notes: Sequence[Note] = ()) -> None:
         """Take back, as the oldest, what could not be written."""
         newer, self.books = self.books, []
         self.add_books([*books, *newer])

@@ -43,7 +43,7 @@ class Ahead:
 
     def admit(self, event: KlineEvent, market_now: int) -> tuple[list[KlineEvent], list[KlineEvent]]:
         """Return what may be taken in now, in order, and what is refused for good."""
-        if event.event_time <= market_now + AHEAD_MS:
+        if not market_now or event.event_time <= market_now + AHEAD_MS:
             refused, self._held = self._held, []
             return [event], refused
         refused = []
