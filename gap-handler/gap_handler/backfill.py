@@ -28,7 +28,8 @@ from marketdata.store.ledger import Gap, Work
 log = get_logger(__name__)
 
 _NEAR_NOW_MS: Final = 10 * MINUTE_MS
-_TIME_KEEPS_SECONDS: Final = 5.0
+# Old minutes: their known_at may lag by this where no stream brings the time, and each question costs a page.
+_TIME_KEEPS_SECONDS: Final = 30.0
 # Between rounds something was written; this bounds an exchange that changes its answers all the time.
 _MOST_ROUNDS: Final = 20
 

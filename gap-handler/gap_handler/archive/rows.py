@@ -41,9 +41,11 @@ def lines(packed: IO[bytes], stem: str) -> Iterator[bytes]:
                 # The others unpack without a bound, one piece at a time.
                 raise UnusableError(Outcome.UNREADABLE, f"compressed by method {entry.compress_type}")
             text = io.BufferedReader(cast("io.RawIOBase", archive.open(entry)))
-            size = 0
+            size = number = 0
             while line := text.readline(_LINE_MOST):
-                size += len(line)
+                size, number = size + len(line), number + 1
+                if len(line) == _LINE_MOST:
+                    raise UnusableError(Outcome.PARTIAL, f"line {number}: too long: {line[:100]!r}")
                 if size > UNPACKED_MOST:
                     raise UnusableError(Outcome.TOO_LARGE, f"unpacks to more than {UNPACKED_MOST} bytes")
                 yield line
