@@ -17,7 +17,6 @@ from gap_handler.plan import Run, is_final
 from marketdata.binance.messages import milliseconds
 from marketdata.binance.rest import RestCandle
 from marketdata.candles import candle_problem
-from marketdata.minutes import floor_minute
 from marketdata.models import MINUTE_MS, Candle
 
 UNPACKED_MOST: Final = 64 * 2**20
@@ -103,6 +102,7 @@ class Wanted:
         self._now = now_ms
         self._runs = [run for run in missing if run.start < file.end and run.end > file.start]
         self._starts = [run.start for run in self._runs]
+        self._run = Run(0, 0)
         self._found: dict[int, RestCandle] = {}
         self._contradicted: set[int] = set()
 
@@ -125,10 +125,14 @@ class Wanted:
         if not self._file.start <= time < self._file.end:
             self.strays += 1
             return
-        at = bisect_right(self._starts, floor_minute(time)) - 1
-        if at < 0 or time >= self._runs[at].end or not is_final(row, self._now):
-            return
-        if self._found.setdefault(time, row).candle != row.candle:
+        minute = time - time % MINUTE_MS
+        if not self._run.start <= minute < self._run.end:
+            # Rows come in order, so that this is seldom asked.
+            at = bisect_right(self._starts, minute) - 1
+            if at < 0 or minute >= self._runs[at].end:
+                return
+            self._run = self._runs[at]
+        if is_final(row, self._now) and self._found.setdefault(time, row).candle != row.candle:
             self._contradicted.add(time)
 
     def chosen(self) -> list[RestCandle]:
