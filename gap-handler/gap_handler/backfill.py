@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 
 from gap_handler import outages, plan
+from gap_handler.archive.source import Archives
 from gap_handler.connections import borrow
 from gap_handler.exchange import Exchange
 from gap_handler.listing import Listings
@@ -27,7 +28,8 @@ from marketdata.store.ledger import Gap, Work
 log = get_logger(__name__)
 
 _NEAR_NOW_MS: Final = 10 * MINUTE_MS
-_TIME_KEEPS_SECONDS: Final = 5.0
+# Old minutes: their known_at may lag by this where no stream brings the time, and each question costs a page.
+_TIME_KEEPS_SECONDS: Final = 30.0
 # Between rounds something was written; this bounds an exchange that changes its answers all the time.
 _MOST_ROUNDS: Final = 20
 
@@ -46,6 +48,7 @@ class Backfill:
         self,
         pool: asyncpg.Pool[Any],
         exchange: Exchange,
+        archives: Archives,
         listings: Listings,
         market: MarketClock,
         *,
@@ -54,6 +57,7 @@ class Backfill:
     ) -> None:
         self._pool = pool
         self._exchange = exchange
+        self._archives = archives
         self._listings = listings
         self._market = market
         self._confirm_seconds = confirm_seconds
@@ -70,6 +74,8 @@ class Backfill:
         first_kline = await self._listings.first_kline(gap.symbol)
         progress(0)
         recovered, refused, reasons = 0, set[int](), list[Finding]()
+        if not work.is_outage:
+            recovered += await self._fetch_archives(work, progress)
         for _ in range(_MOST_ROUNDS):
             written, seen = await self._fetch(work, progress)
             recovered += written
@@ -122,6 +128,24 @@ class Backfill:
             )
         return [Run(record["starts"], record["ends"]) for record in records]
 
+    async def _fetch_archives(self, work: Work, progress: Callable[[int], None]) -> int:
+        """Take what whole days the archives have; return the candles recovered. The rest is REST's."""
+        recovered = 0
+        while True:
+            missing = await self._missing(work)
+            file = self._archives.next_file(work.gap.symbol, missing)
+            if file is None:
+                return recovered
+            rows = await self._archives.read(file, missing, progress)
+            try:
+                for part in candles.chunks(rows, lambda row: row.candle):
+                    written = await self._write(work, Run(file.start, file.end), part, Source.ARCHIVE)
+                    recovered += written
+                    progress(written)
+            except BaseException:
+                self._archives.forget(file)
+                raise
+
     async def _fetch(self, work: Work, progress: Callable[[int], None]) -> tuple[int, set[int]]:
         """Page over what is missing; return the candles recovered and the minutes whose rows were refused."""
         missing = await self._missing(work)
@@ -131,7 +155,7 @@ class Backfill:
             within = Run(cursor, missing[-1].end)
             rows = await self._exchange.klines(work.gap.symbol, start=within.start, end=within.end)
             final = plan.usable(rows, within, self._market.now_ms)
-            written = await self._write(work, within, final)
+            written = await self._write(work, within, final, Source.REST)
             recovered += written
             refused |= plan.refused_minutes(final)
             progress(written)
@@ -139,7 +163,7 @@ class Backfill:
             cursor = None if following is None else plan.next_missing(missing, following)
         return recovered, refused
 
-    async def _write(self, work: Work, within: Run, rows: Sequence[RestCandle]) -> int:
+    async def _write(self, work: Work, within: Run, rows: Sequence[RestCandle], source: Source) -> int:
         if not rows:
             return 0
         known_at = self._market.now_ms
@@ -153,7 +177,7 @@ class Backfill:
                     row for row in rows if row.candle.time not in noted or candle_problem(row.candle) is None
                 ]
             written = await candles.write(
-                connection, [candles.Row(row.candle, known_at) for row in rows], source=Source.REST
+                connection, [candles.Row(row.candle, known_at) for row in rows], source=source
             )
             await connection.execute(
                 QUERIES["add_recovered"], work.gap.id, written.inserted, self._lease_seconds

@@ -37,10 +37,11 @@ class FailoverLedger:
 class ExchangeGuard:
     """Ties the database to the exchange that answers; another one's answers are refused."""
 
-    def __init__(self, pool: asyncpg.Pool[Any]) -> None:
+    def __init__(self, pool: asyncpg.Pool[Any], setting: str = "BINANCE_API_URL") -> None:
         self._pool = pool
+        self._setting = setting
 
     async def __call__(self, who: str) -> None:
         """Raise ``WrongExchangeError`` when the database holds candles of another than ``who``."""
         async with borrow(self._pool, 5) as connection:
-            await symbols.claim_exchange(connection, who)
+            await symbols.claim_exchange(connection, who, setting=self._setting)

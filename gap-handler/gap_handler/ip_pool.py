@@ -8,8 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from aiolimiter import AsyncLimiter
-
+from gap_handler.spacing import Spacing
 from marketdata import metrics
 from marketdata.binance.rest import DEFAULT_WEIGHT_LIMIT, used_weight
 from marketdata.clock import Clock
@@ -51,7 +50,7 @@ class IpPool:
         self.weight_limit = DEFAULT_WEIGHT_LIMIT
         self.used_weight = 0
         self._clock = clock
-        self._spacing = AsyncLimiter(1, 1 / requests_a_second)
+        self._spacing = Spacing(1 / requests_a_second)
         self._paused_until = 0.0
         self._pause: ExchangeError | None = None
         self._logged_at = -_LOG_EVERY_SECONDS
@@ -76,7 +75,7 @@ class IpPool:
     async def enter(self) -> None:
         """Wait for this request's turn. Raises ``RateLimitedError`` or ``RestrictedError`` in a pause."""
         self.check()
-        await self._spacing.acquire()
+        await self._spacing.turn()
         self.check()
 
     def pause(self, error: RateLimitedError | RestrictedError, seconds: float) -> None:

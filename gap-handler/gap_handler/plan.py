@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from marketdata.binance.rest import KLINES_LIMIT, RestCandle
+from marketdata.binance.rest import RestCandle
 from marketdata.candles import candle_problem
 from marketdata.minutes import floor_minute
 from marketdata.models import MINUTE_MS
 
-PAGES_A_CLAIM: Final = 10
-MAX_CLAIM_MINUTES: Final = PAGES_A_CLAIM * KLINES_LIMIT
-"""Most minutes one worker takes at a time; the rest of a larger gap is left to the others."""
+MAX_CLAIM_MINUTES: Final = 31 * 1440
+"""Most minutes one worker takes at a time: a calendar month. The rest of a larger gap is for the others."""
 
 SETTLING_MS: Final = 1_000
 """The time may come from a stream that is ahead of the host that answers; a REST row is never replaced

@@ -11,6 +11,7 @@ from typing import Final
 
 from gap_handler import monitor, scheduler, tasks
 from gap_handler.api import create_app
+from gap_handler.archive.source import Archives
 from gap_handler.backfill import Backfill
 from gap_handler.exchange import Exchange
 from gap_handler.failover import ExchangeGuard, FailoverLedger
@@ -49,11 +50,13 @@ async def running(
     exchange = Exchange(
         settings.api_urls, market, clock, on_failover=FailoverLedger(pool), guard=ExchangeGuard(pool)
     )
+    archives = Archives(settings.archive_urls, market, clock, ExchangeGuard(pool, "BINANCE_ARCHIVE_URL"))
     probe = Probe(pool)
     health = HealthCheck(probe, exchange.state, totals, clock)
     backfill = Backfill(
         pool,
         exchange,
+        archives,
         Listings(pool, exchange),
         market,
         confirm_seconds=settings.outage_confirm_seconds,
@@ -106,6 +109,7 @@ async def running(
         await asyncio.wait({*background, serving}, timeout=_STOP_SECONDS)
         await probe.close()
         await exchange.close()
+        await archives.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await pool.close()

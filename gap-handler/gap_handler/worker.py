@@ -74,8 +74,7 @@ class Worker:
         if work is None:
             await self._nudge.wait(POLL_SECONDS)
             return
-        if work.gap.minutes >= MAX_CLAIM_MINUTES:
-            self._nudge.give()  # a piece of something larger: there is more
+        self._nudge.give()  # it may be a piece of something larger: there may be more
         self._totals.running += 1
         try:
             await self._do(work)

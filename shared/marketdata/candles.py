@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf
 
 from marketdata.models import MINUTE_MS, Candle
 
@@ -17,10 +17,14 @@ def candle_problem(candle: Candle) -> str | None:
     # Each comparison is false for NaN; min() and max() would let one through.
     if not (0 < candle.low <= candle.open and candle.low <= candle.close):
         return "low is not the lowest price, or not a price"
-    if not (isfinite(candle.high) and candle.high >= candle.open and candle.high >= candle.close):
+    if not (inf > candle.high >= candle.open and candle.high >= candle.close):
         return "high is not the highest price, or not a price"
-    amounts = (candle.volume, candle.quote_volume, candle.taker_buy_volume, candle.taker_buy_quote_volume)
-    if not all(amount >= 0 and isfinite(amount) for amount in amounts):
+    if not (
+        0 <= candle.volume < inf
+        and 0 <= candle.quote_volume < inf
+        and 0 <= candle.taker_buy_volume < inf
+        and 0 <= candle.taker_buy_quote_volume < inf
+    ):
         return "a volume is negative or not finite"
     if candle.trades < 0:
         return "the number of trades is negative"

@@ -62,6 +62,9 @@ LAST_CANDLE_TIME: Final = Gauge(
 )
 BACKFILLS: Final = Counter("backfills_total", "Pieces of work finished, by outcome.", ["outcome"])
 CANDLES_RECOVERED: Final = Counter("candles_recovered_total", "Candles written by backfills.")
+ARCHIVE_FILES: Final = Counter(
+    "archive_files_total", "Archive files asked for, by what came of them.", ["outcome"]
+)
 REST_REQUESTS: Final = Counter(
     "rest_requests_total", "REST requests, by HTTP status (0: no answer).", ["status"]
 )

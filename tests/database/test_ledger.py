@@ -4,10 +4,11 @@ import asyncio
 
 import asyncpg
 import pytest
-from tests.database.conftest import ledger_rows, minute, store
+from tests.database.conftest import T0, ledger_rows, minute, store
 
 from marketdata import database as db
 from marketdata.database import Connection
+from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
 from marketdata.store import ledger
 
@@ -209,3 +210,57 @@ async def test_somebody_may_ask_for_another_look_at_a_confirmed_outage(market: C
     (gap,) = await ledger.record_missing(market, "BTCUSDT", minute(2), minute(8), "request", reopen=True)
     assert await ledger.settle_gap(market, gap.id, recovered=0, retry_seconds=1, reason="")
     assert await ledger_rows(market) == [("gap", 2, 8, True), ("outage", 2, 8, True)]
+
+
+DAY = 1440
+YESTERDAY = -1440
+"""``minute(0)`` is a midnight, the market's clock is 100 minutes past it."""
+
+
+async def pieces(market: Connection, most: int = 31 * DAY) -> list[tuple[float, float]]:
+    """Claim all there is and return it in minutes."""
+    found = []
+    while work := await ledger.claim(market, lease_seconds=60, max_minutes=most):
+        found.append(((work.gap.start - T0) / MINUTE_MS, (work.gap.end - T0) / MINUTE_MS))
+    return found
+
+
+async def test_history_is_cut_by_the_calendar_newest_first(market: Connection) -> None:
+    march, february = -23 * DAY, -(23 + 28) * DAY
+    start = february - 3 * DAY - 7
+    await ledger.record_missing(market, "BTCUSDT", minute(start), minute(99), "start")
+    assert await pieces(market) == [
+        (YESTERDAY, 99), (march, YESTERDAY), (february, march), (start, february),
+    ]  # fmt: skip
+    missing = await market.fetchval("SELECT sum(candles_missing) FROM data_quality_logs")
+    assert missing == 99 - start, "cutting counts no minute twice"
+
+
+async def test_live_ends_of_all_symbols_come_before_older_months(market: Connection) -> None:
+    for symbol in ("A", "B", "C"):
+        await market.execute(
+            "INSERT INTO symbols (symbol, status, history_start) VALUES ($1, 'TRADING', $2)",
+            symbol,
+            minute(-60 * DAY),
+        )
+        await ledger.record_missing(market, symbol, minute(-40 * DAY), minute(99), "start")
+    found = await pieces(market)
+    assert found == [(YESTERDAY, 99)] * 3 + [(-23 * DAY, YESTERDAY)] * 3 + [(-40 * DAY, -23 * DAY)] * 3
+
+
+async def test_the_edges_of_days_months_and_years(market: Connection) -> None:
+    # Shorter than a day: whole, across yesterday's midnight and across a month's.
+    await ledger.record_missing(market, "BTCUSDT", minute(YESTERDAY - 700), minute(YESTERDAY + 700), "x")
+    await ledger.record_missing(market, "BTCUSDT", minute(-23 * DAY - 700), minute(-23 * DAY + 700), "x")
+    # Nearly a month, and one across the turn of the year.
+    await ledger.record_missing(market, "BTCUSDT", minute(-51 * DAY), minute(-24 * DAY), "x")
+    await ledger.record_missing(market, "BTCUSDT", minute(-84 * DAY), minute(-80 * DAY), "x")
+    assert await pieces(market) == [
+        (YESTERDAY - 700, YESTERDAY + 700), (-23 * DAY - 700, -23 * DAY + 700), (-51 * DAY, -24 * DAY),
+        (-82 * DAY, -80 * DAY), (-84 * DAY, -82 * DAY),
+    ]  # fmt: skip
+
+
+async def test_a_market_without_a_clock_is_cut_by_the_month(connection: Connection) -> None:
+    await ledger.record_missing(connection, "BTCUSDT", minute(-24 * DAY), minute(99), "x")
+    assert await pieces(connection) == [(-23 * DAY, 99), (-24 * DAY, -23 * DAY)]

@@ -100,8 +100,12 @@ async def test_a_large_gap_is_split_and_reported_as_one(
         job = (await service.post(SYMBOL, start, end)).json()["id"]
         done = await service.until(job, "completed", seconds=40)
     pieces = await rows(ledger, "gap")
-    assert [(row["gap_end"] - row["gap_start"]) // MINUTE_MS for row in pieces] == [2_100, 10_000]
-    assert orjson.loads(pieces[1]["text"])["parent"] == job
+    # By the calendar: what is left of February, the first of March, yesterday and today.
+    yesterday, march = NOON - 36 * HOUR_MS, NOON - 60 * HOUR_MS
+    assert [(row["gap_start"], row["gap_end"]) for row in pieces] == [
+        (start, march), (march, yesterday), (yesterday, end),
+    ]  # fmt: skip
+    assert [orjson.loads(row["text"])["parent"] for row in pieces[1:]] == [job, job]
     assert (done["start"], done["end"]) == (isoformat(start), isoformat(end))
     assert (done["candles_recovered"], done["candles_missing"]) == (12_100, 0)
     assert await stored(ledger) == expected(simulator, start, end)
@@ -126,7 +130,8 @@ async def test_minutes_before_the_first_kline_are_not_expected(
 async def test_a_handler_that_dies_is_continued_by_the_next(
     database: DatabaseSettings, ledger: Connection, simulator: Simulator
 ) -> None:
-    start = NOON - 5_000 * MINUTE_MS
+    start = NOON - 36 * HOUR_MS
+    slow = simulator.faults.add("rest_delay", seconds=0.5, path="klines")
     async with handler(database, simulator.api_url) as service:
         job = (await service.post(SYMBOL, start, NOON)).json()["id"]
 
@@ -138,13 +143,14 @@ async def test_a_handler_that_dies_is_continued_by_the_next(
     assert not left["resolved"], "stopped in the middle"
     assert left["candles_recovered"] == len(await stored(ledger))
     assert await ledger.fetchval("SELECT lease_until <= now() FROM data_quality_logs WHERE id = $1", job)
+    simulator.faults.clear(slow.id)
     asked = []
     async with handler(database, simulator.api_url) as service:
         done = await service.until(job, "completed")
         health = await service.health()
         asked.append(health["candles_recovered"])
-    assert asked == [5_000 - left["candles_recovered"]], "nothing is recovered twice"
-    assert (done["candles_recovered"], done["attempts"]) == (5_000, 2)
+    assert asked == [2_160 - left["candles_recovered"]], "nothing is recovered twice"
+    assert (done["candles_recovered"], done["attempts"]) == (2_160, 2)
     assert await stored(ledger) == expected(simulator, start, NOON)
 
 

@@ -52,11 +52,13 @@ async def test_a_stop_in_the_middle_releases_the_lease(
     database: DatabaseSettings, ledger: Connection, simulator: Simulator
 ) -> None:
     port = free_port()
+    simulator.faults.add("rest_delay", seconds=0.5, path="klines")
     process = await start(
         environment(
-            database, BINANCE_API_URL=simulator.api_url, GAP_HANDLER_PORT=str(port), BACKFILL_TOKEN="t0ken"
+            database, BINANCE_API_URL=simulator.api_url, GAP_HANDLER_PORT=str(port), BACKFILL_TOKEN="t0ken",
+            BINANCE_ARCHIVE_URL="off",
         )
-    )
+    )  # fmt: skip
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
 
         async def serving() -> bool:
@@ -66,7 +68,7 @@ async def test_a_stop_in_the_middle_releases_the_lease(
                 return False
 
         await eventually(serving)
-        body = {"symbol": SYMBOL, "start": "2026-02-28T12:00:00Z", "end": "2026-03-03T12:00:00Z"}
+        body = {"symbol": SYMBOL, "start": "2026-03-02T00:00:00Z", "end": "2026-03-03T12:00:00Z"}
         assert (await client.post("/backfill", json=body)).status_code == 401
         answer = await client.post("/backfill", json=body, headers={"Authorization": "Bearer t0ken"})
         assert answer.status_code == 202, answer.text

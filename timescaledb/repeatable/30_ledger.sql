@@ -36,8 +36,20 @@ BEGIN
 END
 $$;
 
--- Lease the newest open work: an outage whose second look is due, else a gap, of which at most
--- p_max_minutes are taken; the older rest stays open for other workers.
+-- Where the newest piece of a gap begins. A gap of a day or more is cut by the calendar (UTC), as the
+-- exchange's archives are: what reaches from yesterday's midnight to the live end (no archive has it yet), then
+-- the rest of that month, then month by month. A shorter one is whole; no piece is longer than p_max_minutes.
+CREATE OR REPLACE FUNCTION newest_piece(p_from timestamptz, p_to timestamptz, p_max_minutes integer)
+RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT greatest(p_from, p_to - p_max_minutes * interval '1 minute',
+                    CASE WHEN p_to - p_from < interval '1440 minutes' THEN p_from
+                         WHEN p_to > yesterday THEN yesterday
+                         ELSE date_trunc('month', p_to - interval '1 microsecond', 'UTC') END)
+    FROM (SELECT date_trunc('day', market_now(), 'UTC') - interval '24 hours') AS days (yesterday)
+$$;
+
+-- Lease the newest open work: an outage whose second look is due, else a gap, of which the newest piece
+-- is taken; the older rest stays open for other workers.
 CREATE OR REPLACE FUNCTION claim_work(p_lease interval, p_max_minutes integer)
 RETURNS SETOF data_quality_logs LANGUAGE plpgsql AS $$
 DECLARE
@@ -55,7 +67,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    cut := work.gap_end - p_max_minutes * interval '1 minute';
+    cut := newest_piece(work.gap_start, work.gap_end, p_max_minutes);
     IF work.event_type = 'outage' OR cut <= work.gap_start THEN
         RETURN QUERY
         UPDATE data_quality_logs AS l SET lease_until = now() + p_lease, attempts = l.attempts + 1
@@ -67,7 +79,8 @@ BEGIN
         RETURN QUERY
         INSERT INTO data_quality_logs AS l
             (created_at, event_type, symbol, gap_start, gap_end, candles_missing, attempts, lease_until, detail)
-        VALUES (work.created_at, 'gap', work.symbol, cut, work.gap_end, p_max_minutes, 1, now() + p_lease,
+        VALUES (work.created_at, 'gap', work.symbol, cut, work.gap_end,
+                minutes_of(tstzrange(cut, work.gap_end)), 1, now() + p_lease,
                 work.detail || jsonb_build_object('parent', coalesce(work.detail -> 'parent', to_jsonb(work.id))))
         RETURNING l.*;
     END IF;

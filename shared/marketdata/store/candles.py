@@ -1,9 +1,14 @@
-"""Writing candles: idempotent, deduplicated, sorted by key, one statement a batch."""
+"""Writing candles: idempotent, deduplicated, sorted by key, one statement a batch.
+
+The stream's newest go to ``ON CONFLICT`` as arrays. All else may lie in the columnstore or be many: it is
+copied into a table of the session and compared there first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Final, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -17,6 +22,9 @@ from marketdata.store.queries import QUERIES
 
 # The columnstore begins after 7 days of wall clock; a day's margin for a market clock that is behind.
 _MAY_BE_COLUMNAR_MS: Final = 6 * 86_400_000
+_CHUNK_MS: Final = 7 * 86_400_000
+
+Item = TypeVar("Item")
 
 
 class Written(NamedTuple):
@@ -48,16 +56,49 @@ def prepare(rows: Iterable[Row]) -> tuple[list[Row], list[tuple[Candle, str]]]:
     return [by_key[key] for key in sorted(by_key)], refused
 
 
-async def _upsert(
-    connection: Connection, rows: Sequence[Row], source: Source, head: bool, *, compared: bool
-) -> asyncpg.Record:
+def chunks(rows: Iterable[Item], candle_of: Callable[[Item], Candle]) -> Iterator[list[Item]]:
+    """Yield the rows in parts that lie in one chunk of the table each: seven days of one symbol.
+
+    A bulk load is a ``write`` a part: it then unpacks no more of the columnstore than it touches, and a crash
+    costs one part.
+    """
+
+    def chunk(item: Item) -> tuple[str, int]:
+        candle = candle_of(item)
+        return candle.symbol, candle.time // _CHUNK_MS
+
+    for _, part in groupby(sorted(rows, key=chunk), key=chunk):
+        yield list(part)
+
+
+async def _upsert(connection: Connection, rows: Sequence[Row], source: Source, head: bool) -> asyncpg.Record:
     candles, known_at = zip(*rows, strict=True)
     columns = list(zip(*candles, strict=True))
-    arguments: list[Any] = [*columns, known_at, source.value, head, MAX_WINDOW]
-    if compared:
-        arguments += [min(columns[1]), max(columns[1])]
-    query = QUERIES["upsert_candles_compared" if compared else "upsert_candles"]
-    records: list[asyncpg.Record] = await connection.fetch(query, *arguments)
+    records: list[asyncpg.Record] = await connection.fetch(
+        QUERIES["upsert_candles"], *columns, known_at, source.value, head, MAX_WINDOW
+    )
+    return records[0]
+
+
+async def _upsert_compared(
+    connection: Connection, rows: Sequence[Row], source: Source, head: bool
+) -> asyncpg.Record:
+    """Write inside the caller's transaction: the staging table is empty again at its end."""
+    times = [row.candle.time for row in rows]
+    await connection.execute(QUERIES["stage_candles"])
+    await connection.copy_records_to_table(
+        "staged_candles", records=[(*row.candle, row.known_at) for row in rows], schema_name="pg_temp"
+    )
+    records: list[asyncpg.Record] = await connection.fetch(
+        QUERIES["upsert_candles_compared"],
+        sorted({row.candle.symbol for row in rows}),
+        min(times),
+        max(times),
+        source.value,
+        head,
+        MAX_WINDOW,
+        max(row.known_at for row in rows),
+    )
     return records[0]
 
 
@@ -83,16 +124,14 @@ async def write(
         )
     inserted = changed = 0
     with metrics.WRITE_SECONDS.labels(source.value).time():
-        if not refused and not (old and new):
+        if not refused and not old:
             # One statement is its own transaction: no BEGIN and COMMIT round trips.
-            parts = [await _upsert(connection, wanted, source, head, compared=bool(old))] if wanted else []
+            parts = [await _upsert(connection, new, source, head)] if new else []
         else:
             async with connection.transaction():
-                parts = [
-                    await _upsert(connection, part, source, head, compared=part is old)
-                    for part in (old, new)
-                    if part
-                ]
+                parts = [await _upsert_compared(connection, old, source, head)] if old else []
+                if new:
+                    parts.append(await _upsert(connection, new, source, head))
                 for candle, problem in refused:
                     await ledger.record_invalid(connection, candle, source, problem)
     for part in parts:

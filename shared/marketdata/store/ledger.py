@@ -71,7 +71,11 @@ async def record_missing(
 
 
 async def claim(connection: Connection, *, lease_seconds: float, max_minutes: int) -> Work | None:
-    """Lease the newest open work, at most ``max_minutes`` of it; None when there is none."""
+    """Lease the newest open work, or a piece of it; None when there is none.
+
+    A gap of a day or more is cut by the calendar (UTC): from yesterday's midnight to its end, then month by
+    month. No piece is longer than ``max_minutes``.
+    """
     record = await connection.fetchrow(
         "SELECT * FROM claim_work(make_interval(secs => $1), $2)", lease_seconds, max_minutes
     )

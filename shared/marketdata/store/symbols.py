@@ -48,8 +48,8 @@ async def known(connection: Connection) -> set[str]:
     return {record["symbol"] for record in await connection.fetch("SELECT symbol FROM symbols")}
 
 
-async def claim_exchange(connection: Connection, exchange: str) -> None:
-    """Tie this database to ``binance`` or ``simulator``.
+async def claim_exchange(connection: Connection, exchange: str, *, setting: str = "BINANCE_API_URL") -> None:
+    """Tie this database to ``binance`` or ``simulator``; ``setting`` names the address that answered.
 
     Raises ``WrongExchangeError`` when it holds the other's candles.
     """
@@ -58,7 +58,7 @@ async def claim_exchange(connection: Connection, exchange: str) -> None:
     )
     if holder != exchange:
         raise WrongExchangeError(
-            f"this database holds candles of {holder}, but BINANCE_API_URL is answered by {exchange}:"
+            f"this database holds candles of {holder}, but {setting} is answered by {exchange}:"
             " real and simulated candles never share a database"
         )
 
