@@ -36,7 +36,7 @@ _SPARE_CONNECTIONS: Final = 8
 
 @asynccontextmanager
 async def running(
-    settings: Settings, token: str, listening: socket.socket
+    settings: Settings, token: str, listening: socket.socket, *, lease_seconds: float = LEASE_SECONDS
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run the service inside the ``async with``; yields the task of its HTTP server.
 
@@ -47,7 +47,12 @@ async def running(
         settings.database, "gap_handler", settings.max_concurrent_backfills + _SPARE_CONNECTIONS
     )
     exchange = Exchange(
-        settings.api_urls, market, clock, on_failover=FailoverLedger(pool), guard=ExchangeGuard(pool)
+        settings.api_urls,
+        market,
+        clock,
+        on_failover=FailoverLedger(pool),
+        guard=ExchangeGuard(pool),
+        handlers=settings.gap_handlers,
     )
     probe = Probe(pool)
     health = HealthCheck(probe, exchange.state, totals, clock)
@@ -57,7 +62,7 @@ async def running(
         Listings(pool, exchange),
         market,
         confirm_seconds=settings.outage_confirm_seconds,
-        lease_seconds=LEASE_SECONDS,
+        lease_seconds=lease_seconds,
     )
     watch = monitor.Monitor(pool, probe, exchange, settings.symbols[0])
     jobs_due, rollups = scheduler.Scheduler(pool), scheduler.Rollups(pool)
@@ -70,6 +75,7 @@ async def running(
             totals,
             clock,
             timeout_seconds=settings.backfill_timeout_seconds,
+            lease_seconds=lease_seconds,
             on_closed=rollups.refresh,
         )
         for _ in range(settings.max_concurrent_backfills)
