@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from gap_handler import monitor, scheduler, tasks
+from gap_handler import audit, monitor, scheduler, tasks
 from gap_handler.api import create_app
+from gap_handler.audit import Audit
 from gap_handler.backfill import Backfill
 from gap_handler.exchange import Exchange
 from gap_handler.failover import ExchangeGuard, FailoverLedger
@@ -30,8 +31,8 @@ from marketdata.settings import Settings
 log = get_logger(__name__)
 
 _STOP_SECONDS: Final = 8.0
-# Heartbeats, the probe, the scheduler, the monitor and a few requests beside the workers.
-_SPARE_CONNECTIONS: Final = 8
+# Heartbeats, the probe, the scheduler, the monitor, the audit and a few requests beside the workers.
+_SPARE_CONNECTIONS: Final = 9
 
 
 @asynccontextmanager
@@ -91,6 +92,15 @@ async def running(
             ("exchange_monitor", watch.look_at_exchange, monitor.EVERY_SECONDS),
         )
     }
+    if settings.audit_days:
+        nightly = Audit(
+            pool, exchange, market, clock, nudge, days=settings.audit_days, on_corrected=rollups.refresh
+        )
+        background.add(
+            asyncio.create_task(
+                tasks.forever("audit", nightly.step, clock, every=audit.EVERY_SECONDS), name="audit"
+            )
+        )
     stopping = False
 
     def ended(task: asyncio.Task[None]) -> None:
