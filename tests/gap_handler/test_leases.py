@@ -141,7 +141,7 @@ async def test_a_frozen_handler_finds_its_lease_lost(
     database: DatabaseSettings, ledger: Connection, simulator: Simulator, tmp_path: Path
 ) -> None:
     start = NOON - 1_500 * MINUTE_MS
-    (gap,) = await store.record_missing(ledger, SYMBOL, start, NOON, "jump")
+    await store.record_missing(ledger, SYMBOL, start, NOON, "jump")
     slow = simulator.faults.add("rest_delay", seconds=1.0, path="klines")
     frozen, other = (program(tmp_path / name, database, simulator) for name in ("frozen.log", "other.log"))
     frozen.start()
