@@ -142,7 +142,7 @@ async def test_a_frozen_handler_finds_its_lease_lost(
 ) -> None:
     start = NOON - 1_500 * MINUTE_MS
     await store.record_missing(ledger, SYMBOL, start, NOON, "jump")
-    slow = simulator.faults.add("rest_delay", seconds=1.0, path="klines")
+    slow = simulator.faults.add("rest_delay", seconds=2.5, path="klines")
     frozen, other = (program(tmp_path / name, database, simulator) for name in ("frozen.log", "other.log"))
     frozen.start()
     try:
@@ -154,21 +154,25 @@ async def test_a_frozen_handler_finds_its_lease_lost(
         process = frozen._process
         assert process is not None
         process.send_signal(signal.SIGSTOP)
-        simulator.faults.clear(slow.id)
         other.start()
 
-        async def closed() -> bool:
-            return [row["resolved"] for row in await rows(ledger, "gap")] == [True]
+        async def asked_again() -> bool:
+            return slow.fired >= 3
 
-        await eventually(closed, seconds=30, what=lambda: other.output())
-        before = await state(ledger)
+        await eventually(asked_again, seconds=30, what=lambda: other.output())
+        simulator.faults.clear(slow.id)
+        # The other one waits for its page; the frozen one has its own in hand.
         process.send_signal(signal.SIGCONT)
 
         async def lost() -> bool:
             return bool(frozen.events("lease_lost"))
 
         await eventually(lost, seconds=30, what=lambda: frozen.output())
-        assert await state(ledger) == before
+
+        async def closed() -> bool:
+            return [row["resolved"] for row in await rows(ledger, "gap")] == [True]
+
+        await eventually(closed, seconds=30, what=lambda: other.output())
     finally:
         frozen.kill()
         if other.running:
@@ -179,6 +183,13 @@ async def test_a_frozen_handler_finds_its_lease_lost(
     assert not frozen.events("task_failed")
     assert not other.events("task_failed")
     assert not frozen.events("candles_recovered")
+
+
+async def test_a_frozen_transaction_does_not_keep_its_locks(database: DatabaseSettings) -> None:
+    pool = await db.create_pool(database, "test", 1)
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "30s"
+    await pool.close()
 
 
 async def test_two_handlers_keep_to_one_limit(
