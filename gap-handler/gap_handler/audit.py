@@ -82,9 +82,8 @@ class Audit:
             symbol = record["symbol"]
             if self._postponed.get(symbol, 0.0) > self._clock.monotonic():
                 continue
-            self._market.advance(record["now"])
             try:
-                await self._night(symbol, record["starts"], record["ends"], record["until"])
+                await self._night(symbol, record["starts"], record["until"])
             except (ExchangeError, DecodeError) as error:
                 judged = verdict(error, 1)
                 seconds = max(judged.retry_seconds, _POSTPONE_SECONDS)
@@ -94,18 +93,21 @@ class Audit:
                 )
 
     async def audit(self, symbol: str, start: int, end: int) -> Report | None:
-        """Compare the final minutes of ``[start, end)`` (Unix ms); None while somebody else does ``symbol``.
+        """Compare the expected final minutes of ``[start, end)`` (Unix ms).
 
-        Raises ``ExchangeError``, ``DecodeError`` and the database's errors; what was corrected by then stays.
+        None while somebody else audits ``symbol``. Raises ``ExchangeError``, ``DecodeError`` and the
+        database's errors; what was corrected by then stays.
         """
         async with self._alone(symbol) as connection:
-            return None if connection is None else await self._pages(connection, symbol, start, end)
+            if connection is None:
+                return None
+            return await self._pages(connection, symbol, floor_minute(start), floor_minute(end))
 
-    async def _night(self, symbol: str, start: int, end: int, until: int) -> None:
+    async def _night(self, symbol: str, start: int, until: int) -> None:
         async with self._alone(symbol) as connection:
             if connection is None or await connection.fetchval(QUERIES["is_audited"], symbol, until):
                 return
-            await self._pages(connection, symbol, start, end)
+            await self._pages(connection, symbol, start, until)
             await connection.execute(QUERIES["set_audited"], symbol, until)
 
     @asynccontextmanager
@@ -120,8 +122,13 @@ class Audit:
             yield connection if locked else None
 
     async def _pages(self, connection: Connection, symbol: str, start: int, end: int) -> Report:
-        end = min(end, floor_minute(self._market.now_ms - plan.SETTLING_MS))
         report = Report(0, 0, 0, 0)
+        within = await connection.fetchrow(QUERIES["expected_within"], symbol, start, end)
+        if within is None or within["starts"] is None:
+            return report
+        self._market.advance(within["now"])
+        start = within["starts"]
+        end = min(within["ends"], floor_minute(self._market.now_ms - plan.SETTLING_MS))
         for begin in range(start, end, KLINES_LIMIT * MINUTE_MS):
             page = Run(begin, min(begin + KLINES_LIMIT * MINUTE_MS, end))
             await self._give_way(connection)

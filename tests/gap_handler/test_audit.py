@@ -329,7 +329,6 @@ async def test_any_range_is_audited_on_request_but_no_minute_that_is_not_over(
 ) -> None:
     await fill(ledger, simulator, NOON - HOUR_MS, NOON - 10 * MINUTE_MS)
     async with auditor(database, simulator) as audit:
-        audit._market.advance(NOW)
         report = await audit.audit(SYMBOL, NOON - 2 * HOUR_MS, NOON + HOUR_MS)
     assert report == Report(compared=50, corrected=0, missing=70, unconfirmed=0)
     assert [(gap["gap_start"], gap["gap_end"]) for gap in await rows(ledger, "gap")] == [
@@ -337,6 +336,17 @@ async def test_any_range_is_audited_on_request_but_no_minute_that_is_not_over(
         (NOON - 10 * MINUTE_MS, NOON),
     ]
     assert await audited(ledger) is None, "only the night counts as done"
+
+
+@pytest.mark.database
+async def test_what_is_not_expected_is_not_audited(
+    database: DatabaseSettings, ledger: Connection, simulator: Simulator
+) -> None:
+    asked = simulator.faults.add("rest_delay", seconds=0.0)
+    async with auditor(database, simulator) as audit:
+        assert await audit.audit(SYMBOL, NOON - 7 * DAY_MS, NOON - 6 * DAY_MS) == Report(0, 0, 0, 0)
+        assert await audit.audit("NONEUSDT", NOON - DAY_MS, NOON) == Report(0, 0, 0, 0)
+    assert asked.fired == 0
 
 
 @pytest.mark.database

@@ -250,42 +250,51 @@ async def test_a_gap_that_retention_overtook_is_closed_without_a_request(
     assert await ledger.fetchval("SELECT history_start FROM symbols") == edge - 30 * DAY_MS
 
 
-async def test_a_joining_request_ends_the_wait(
+async def waiting(connection: Connection, start: int, end: int) -> int:
+    """Return a gap that was tried, and is to be tried again in an hour."""
+    (gap,) = await store.record_missing(connection, SYMBOL, start, end, "jump")
+    assert (await claim(connection, "me")).gap.id == gap.id
+    await store.release(connection, gap.id, retry_seconds=3600, reason="the market is halted", owner="me")
+    return gap.id
+
+
+async def lease_of(connection: Connection, gap: int) -> int | None:
+    found: int | None = await connection.fetchval(
+        "SELECT lease_until FROM data_quality_logs WHERE id = $1", gap
+    )
+    return found
+
+
+async def test_a_joining_request_ends_the_wait_but_nobodys_lease(
     database: DatabaseSettings, ledger: Connection, simulator: Simulator
 ) -> None:
-    (gap,) = await store.record_missing(ledger, SYMBOL, NOON - HOUR_MS, NOON, "jump")
-    work = await claim(ledger, "me")
-    await store.release(ledger, work.gap.id, retry_seconds=3600, reason="the market is halted", owner="me")
+    gap = await waiting(ledger, NOON - HOUR_MS, NOON)
+    await store.record_missing(ledger, SYMBOL, NOON - 3 * HOUR_MS, NOON - 2 * HOUR_MS, "jump")
+    held = (await claim(ledger, "somebody", lease_seconds=3600)).gap.id
+    until = await lease_of(ledger, held)
     async with handler(database, simulator.api_url) as service:
-        assert (await service.status(gap.id))["status"] == "waiting"
+        assert (await service.status(gap))["status"] == "waiting"
         answer = (await service.post(SYMBOL, NOON - 30 * MINUTE_MS, NOON)).json()
-        assert (answer["id"], answer["status"]) == (gap.id, "joined")
-        await service.until(gap.id, "completed")
+        assert (answer["id"], answer["status"]) == (gap, "joined")
+        await service.until(gap, "completed")
+        answer = (await service.post(SYMBOL, NOON - 3 * HOUR_MS, NOON - 2 * HOUR_MS)).json()
+        assert (answer["id"], answer["status"]) == (held, "joined")
+        assert await lease_of(ledger, held) == until
     assert await stored(ledger) == expected(simulator, NOON - HOUR_MS, NOON)
 
 
-async def test_a_joining_request_does_not_end_a_pause_or_somebodys_lease(
+async def test_a_joining_request_does_not_end_a_pause(
     database: DatabaseSettings, ledger: Connection, simulator: Simulator
 ) -> None:
-    await store.record_missing(ledger, SYMBOL, NOON - HOUR_MS, NOON - 30 * MINUTE_MS, "jump")
-    held = await claim(ledger, "somebody", lease_seconds=3600)
+    gap = await waiting(ledger, NOON - HOUR_MS, NOON)
+    until = await lease_of(ledger, gap)
     limited = simulator.faults.add("rest_status", status=429, retry_after=60)
     async with handler(database, simulator.api_url) as service:
-        other = (await service.post(SYMBOL, NOON - 5 * MINUTE_MS, NOON)).json()["id"]
 
         async def paused() -> bool:
             return bool((await service.health())["exchange_status"] == "rate_limited")
 
         await eventually(paused)
-        await eventually(lambda: released(ledger, other))
-        before = await ledger.fetch("SELECT id, lease_until FROM data_quality_logs ORDER BY id")
-        answer = (await service.post(SYMBOL, NOON - HOUR_MS, NOON - 30 * MINUTE_MS)).json()
-        assert (answer["id"], answer["status"]) == (held.gap.id, "joined")
-        assert (await service.post(SYMBOL, NOON - 5 * MINUTE_MS, NOON)).json()["id"] == other
-        assert await ledger.fetch("SELECT id, lease_until FROM data_quality_logs ORDER BY id") == before
-        assert limited.fired <= 4
-
-
-async def released(ledger: Connection, gap: int) -> bool:
-    """Whether a gap is nobody's: waiting for its retry, or not yet taken."""
-    return bool(await ledger.fetchval("SELECT lease_owner IS NULL FROM data_quality_logs WHERE id = $1", gap))
+        assert (await service.post(SYMBOL, NOON - HOUR_MS, NOON)).json()["status"] == "joined"
+        assert await lease_of(ledger, gap) == until
+    assert limited.fired <= 2

@@ -270,6 +270,7 @@ def info(weight: int, requests: int, minutes: int = 5) -> Answer:
 
 async def test_the_exchanges_limits_are_kept() -> None:
     async with OddServer(info(1200, 300_000)) as server, asking(server.url, handlers=4) as exchange:
+        assert exchange.pool.requests_a_second == 2.5, "before the first answer, too"
         await exchange.read_limits("BTCUSDT")
         assert exchange.pool.weight_limit == 1200
         assert exchange.pool.requests_a_second == 2.5, "our own pace, divided"
