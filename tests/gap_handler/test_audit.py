@@ -372,3 +372,15 @@ async def test_a_running_handler_audits_and_repairs(
     assert [status for *_, status in await coverage(ledger, YESTERDAY, TODAY)] == [
         "stream", "rest", "stream", "rest", "stream",
     ]  # fmt: skip
+
+
+@pytest.mark.database
+async def test_a_minute_that_rest_has_not_settled_is_left_alone(
+    database: DatabaseSettings, connection: Connection, simulator: Simulator
+) -> None:
+    await register(connection, now=NOON + 200)
+    found = [candles.Row(c, NOON + 100) for c in simulator.candles(SYMBOL, NOON - 10 * MINUTE_MS, NOON)]
+    await candles.write(connection, found, source=Source.STREAM, head=True)
+    async with auditor(database, simulator) as audit:
+        report = await audit.audit(SYMBOL, NOON - 10 * MINUTE_MS, NOON)
+    assert report == Report(compared=9, corrected=0, missing=0, unconfirmed=0)
