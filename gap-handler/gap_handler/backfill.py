@@ -94,12 +94,12 @@ class Backfill:
                 progress(0)
                 if finding is Finding.ROWS:
                     again = True
-                elif finding is Finding.NOTHING_AFTER and await self._listing_ended(gap.symbol, run):
+                elif finding is Finding.NOTHING_AFTER and await self._listing_ended(work, run):
                     continue
                 elif finding is not Finding.OUTAGE:
                     reasons.append(finding)
                 elif not work.is_outage:
-                    await self._record_outage(gap.symbol, run)
+                    await self._record_outage(work, run)
             if not again or not written:
                 break
         else:
@@ -179,21 +179,30 @@ class Backfill:
             written = await candles.write(
                 connection, [candles.Row(row.candle, known_at) for row in rows], source=source
             )
-            await connection.execute(
-                QUERIES["add_recovered"], work.gap.id, written.inserted, self._lease_seconds
+            # Last, so that a page that comes too late is undone as a whole.
+            await ledger.renew(
+                connection,
+                work.gap.id,
+                lease_seconds=self._lease_seconds,
+                recovered=written.inserted,
+                owner=work.owner,
             )
         return written.inserted
 
-    async def _listing_ended(self, symbol: str, run: Run) -> bool:
+    async def _listing_ended(self, work: Work, run: Run) -> bool:
         """Expect nothing from ``run`` on when the symbol is delisted; return whether it is."""
-        async with borrow(self._pool) as connection:
+        symbol = work.gap.symbol
+        async with borrow(self._pool) as connection, connection.transaction():
+            await ledger.hold(connection, work, lease_seconds=self._lease_seconds)
             ended = await connection.fetchval(QUERIES["end_of_listing"], symbol, run.start)
         if ended:
             log.info("listing_ended", symbol=symbol, last_minute_before=isoformat(run.start))
         return ended is not None
 
-    async def _record_outage(self, symbol: str, run: Run) -> None:
-        async with borrow(self._pool) as connection:
+    async def _record_outage(self, work: Work, run: Run) -> None:
+        symbol = work.gap.symbol
+        async with borrow(self._pool) as connection, connection.transaction():
+            await ledger.hold(connection, work, lease_seconds=self._lease_seconds)
             await ledger.record_outage(
                 connection, symbol, run.start, run.end, confirm_seconds=self._confirm_seconds
             )
@@ -213,7 +222,7 @@ class Backfill:
             if waiting_for is None:
                 left = await self._missing(work)
                 async with borrow(self._pool) as connection:
-                    await ledger.settle_outage(connection, gap.id)
+                    await ledger.settle_outage(connection, gap.id, owner=work.owner)
                 for run in left:
                     log.warning(
                         "outage_confirmed",
@@ -225,12 +234,21 @@ class Backfill:
             else:
                 async with borrow(self._pool) as connection:
                     await ledger.release(
-                        connection, gap.id, retry_seconds=delay_after(work.attempts), reason=waiting_for
+                        connection,
+                        gap.id,
+                        retry_seconds=delay_after(work.attempts),
+                        reason=waiting_for,
+                        owner=work.owner,
                     )
             return waiting_for
         reason = waiting_for or "minutes of it went missing again"
         async with borrow(self._pool) as connection:
             closed = await ledger.settle_gap(
-                connection, gap.id, recovered=0, retry_seconds=delay_after(work.attempts), reason=reason
+                connection,
+                gap.id,
+                recovered=0,
+                retry_seconds=delay_after(work.attempts),
+                reason=reason,
+                owner=work.owner,
             )
         return None if closed else reason

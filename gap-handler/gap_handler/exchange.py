@@ -18,7 +18,14 @@ from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.binance import rest
 from marketdata.clock import Clock, MarketClock
-from marketdata.errors import DecodeError, ExchangeError, RateLimitedError, RestrictedError, UnavailableError
+from marketdata.errors import (
+    DecodeError,
+    ExchangeError,
+    RateLimitedError,
+    RejectedError,
+    RestrictedError,
+    UnavailableError,
+)
 from marketdata.log import get_logger
 
 log = get_logger(__name__)
@@ -28,11 +35,25 @@ Answer = TypeVar("Answer")
 TRIES: Final = 3
 REQUEST_SECONDS: Final = 20.0
 """Whole duration of one request; the exchange's own limit is 10 s (rest-api.md)."""
+MAX_ANSWER_BYTES: Final = 8 * 2**20
+"""Far more than the largest answer to what we ask: 1000 rows have 200 kB."""
+AHEAD_MOST_MS: Final = 86_400_000
+"""A server time further ahead of every other clock is not believed: the market's never goes back."""
 
 FailoverNote = Callable[[str, str, str], Awaitable[None]]
 """Told of a change of host that works: from, to, reason."""
 Guard = Callable[[str], Awaitable[None]]
 """Told whose answers these are, before the first is used; raises ``WrongExchangeError`` to refuse them."""
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    """Return a body. Raises ``DecodeError`` as soon as it is known to be too large."""
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise DecodeError(f"an answer of more than {MAX_ANSWER_BYTES} bytes", bytes(body[:200]))
+    return bytes(body)
 
 
 class Klines(Protocol):
@@ -55,6 +76,7 @@ class Exchange:
         *,
         on_failover: FailoverNote | None = None,
         guard: Guard | None = None,
+        handlers: int = 1,
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         self.state = ExchangeState(clock)
@@ -65,7 +87,9 @@ class Exchange:
         self._guard = guard
         self._accepted: set[str] = set()
         self._request_seconds = request_seconds
-        self._pools = {name: IpPool(name, clock) for name in {pool_of(url) for url in urls}}
+        self._pools = {
+            name: IpPool(name, clock, handlers=handlers) for name in {pool_of(url) for url in urls}
+        }
         self._current = 0
         self._delivering = self._urls[0]
         self._why = ""
@@ -115,11 +139,15 @@ class Exchange:
         }
         if end is not None:
             params["endTime"] = end - 1  # inclusive on the open time
-        return await self._ask(rest.KLINES_PATH, params, lambda raw: rest.decode_klines(raw, symbol))
+
+        def decode(raw: bytes) -> list[rest.RestCandle]:
+            return rest.check_klines(rest.decode_klines(raw, symbol), start, end)
+
+        return await self._ask(rest.KLINES_PATH, params, decode)
 
     async def server_time(self) -> int:
         """Ask the exchange's clock, advance the market's by it, and return it (Unix ms)."""
-        now = await self._ask(rest.TIME_PATH, {}, rest.decode_time)
+        now = await self._ask(rest.TIME_PATH, {}, lambda raw: self._believed(rest.decode_time(raw)))
         self._market.advance(now)
         self._time_asked = self._clock.monotonic()
         return now
@@ -130,11 +158,32 @@ class Exchange:
         return self._clock.monotonic() - self._time_asked
 
     async def read_limits(self, symbol: str) -> None:
-        """Learn the weight limit from exchangeInfo; ``symbol`` keeps the answer small."""
-        info = await self._ask(rest.EXCHANGE_INFO_PATH, {"symbol": symbol}, rest.decode_exchange_info)
+        """Learn the limits from exchangeInfo; ``symbol`` keeps the answer small."""
+
+        def decode(raw: bytes) -> rest.ExchangeInfo:
+            info = rest.decode_exchange_info(raw)
+            self._believed(info.server_time)
+            return info
+
+        try:
+            info = await self._ask(rest.EXCHANGE_INFO_PATH, {"symbol": symbol}, decode)
+        except RejectedError:
+            self.pool.limits_asked()  # what is refused now is refused in ten seconds, too
+            raise
         self._market.advance(info.server_time)
-        self.pool.weight_limit = info.weight_limit
-        log.info("exchange_limits", pool=self.pool.name, weight_limit=info.weight_limit)
+        self.pool.learn(info)
+        log.info(
+            "exchange_limits",
+            pool=self.pool.name,
+            weight_limit=self.pool.weight_limit,
+            requests_a_second=round(self.pool.requests_a_second, 3),
+        )
+
+    def _believed(self, time_ms: int) -> int:
+        latest = max(self._market.now_ms, self._clock.wall_ms()) + AHEAD_MOST_MS
+        if not 0 < time_ms <= latest:
+            raise DecodeError(f"a server time of {time_ms}, more than a day ahead of every clock")
+        return time_ms
 
     async def _ask(
         self, path: str, params: dict[str, str | int], decode: Callable[[bytes], Answer]
@@ -143,10 +192,13 @@ class Exchange:
             url = self.url
             try:
                 answer = decode(await self._request(url, path, params))
-            except (UnavailableError, DecodeError, RestrictedError) as error:
+            except (UnavailableError, DecodeError, RestrictedError, RejectedError) as error:
                 self.state.failed(error)
+                if isinstance(error, RejectedError) and error.code is not None:
+                    raise  # every host would say the same
                 moved = self._move_on(url, error)
-                if wait is None or (isinstance(error, RestrictedError) and not moved):
+                permanent = isinstance(error, RestrictedError | RejectedError)
+                if wait is None or (permanent and not moved):
                     raise
                 if not moved:
                     await self._clock.sleep(wait)
@@ -162,18 +214,26 @@ class Exchange:
     async def _request(self, url: str, path: str, params: dict[str, str | int]) -> bytes:
         pool = self._pools[pool_of(url)]
         await pool.enter()
+        status, headers, content = 0, dict[str, str](), b""
         try:
-            async with asyncio.timeout(self._request_seconds):
-                response = await self._client.get(url + path, params=params)
-        except (httpx.HTTPError, TimeoutError) as error:
-            metrics.REST_REQUESTS.labels("0").inc()
-            raise UnavailableError(
-                f"{urlsplit(url).netloc}: {type(error).__name__} {error}".strip()
-            ) from error
-        metrics.REST_REQUESTS.labels(str(response.status_code)).inc()
-        headers = {name.lower(): value for name, value in response.headers.items()}
+            async with (
+                asyncio.timeout(self._request_seconds),
+                self._client.stream("GET", url + path, params=params) as response,
+            ):
+                status = response.status_code
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                content = await _bounded(response)
+        except (httpx.HTTPError, TimeoutError, DecodeError) as error:
+            # A refusal counts even where its body does not arrive.
+            if status in (0, 200):
+                metrics.REST_REQUESTS.labels("0").inc()
+                if isinstance(error, DecodeError):
+                    raise
+                reason = f"{urlsplit(url).netloc}: {type(error).__name__} {error}".strip()
+                raise UnavailableError(reason) from error
+        metrics.REST_REQUESTS.labels(str(status)).inc()
         pool.note(headers)
-        refusal = rest.refusal(response.status_code, headers, response.content, now_ms=self._market.now_ms)
+        refusal = rest.refusal(status, headers, content, now_ms=self._market.now_ms)
         if isinstance(refusal, RateLimitedError):
             # A little later than asked, so that handlers behind one address do not return as one.
             pool.pause(refusal, refusal.retry_after + random.uniform(0.1, 1.0))
@@ -182,7 +242,7 @@ class Exchange:
         if refusal is not None:
             raise refusal
         await self._accept(rest.answered_by(headers))
-        return response.content
+        return content
 
     async def _accept(self, who: str) -> None:
         if self._guard is not None and who not in self._accepted:
@@ -193,6 +253,8 @@ class Exchange:
         """Turn to the next address whose pool is open; False where there is none."""
         if url != self.url:
             return True  # another worker did already
+        if self.pool.rate_limited:
+            return False  # another host is no way around a pause
         for step in range(1, len(self._urls)):
             candidate = (self._current + step) % len(self._urls)
             if self._pools[pool_of(self._urls[candidate])].paused_seconds <= 0:

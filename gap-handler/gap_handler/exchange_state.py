@@ -53,9 +53,12 @@ class ExchangeState:
         """The exchange answered with ``error``, or not at all."""
         self._at = self._clock.monotonic()
         match error:
-            case RejectedError():
+            case RejectedError() if error.code is not None:
                 # Its fault or ours, but it is there.
                 self.status, self.reason = ExchangeStatus.OK, None
+            case RejectedError():
+                self.status = ExchangeStatus.GARBLED
+                self.reason = f"something else than the exchange answers at BINANCE_API_URL: {error}"
             case RateLimitedError():
                 self.status = ExchangeStatus.RATE_LIMITED
                 banned = "has banned this address" if error.status == 418 else "asks us to wait"

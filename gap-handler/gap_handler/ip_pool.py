@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from gap_handler.spacing import Spacing
+from aiolimiter import AsyncLimiter
+
 from marketdata import metrics
-from marketdata.binance.rest import DEFAULT_WEIGHT_LIMIT, used_weight
+from marketdata.binance.rest import DEFAULT_WEIGHT_LIMIT, ExchangeInfo, used_weight
 from marketdata.clock import Clock
 from marketdata.errors import ExchangeError, RateLimitedError, RestrictedError
 from marketdata.log import get_logger
@@ -19,7 +21,8 @@ log = get_logger(__name__)
 
 REQUESTS_A_SECOND: Final = 10
 SOFT_STOP: Final = 0.9
-"""Share of the weight limit at which we stop by ourselves until the minute turns."""
+"""Share of the weight limit at which we stop by ourselves until the minute turns, and of the raw request
+limit that is never exceeded."""
 _LOG_EVERY_SECONDS: Final = 600.0
 
 
@@ -42,23 +45,59 @@ def seconds_to_next_minute(headers: Mapping[str, str]) -> float:
         return 10.0
 
 
-class IpPool:
-    """Everyone who asks this pool passes through ``enter`` first and reports through ``note``."""
+def _spacing(requests_a_second: float) -> AsyncLimiter:
+    """Return a limiter that spaces evenly but for one turn, which makes up for a late wake-up."""
+    return AsyncLimiter(2, 2 / requests_a_second)
 
-    def __init__(self, name: str, clock: Clock, *, requests_a_second: float = REQUESTS_A_SECOND) -> None:
+
+class IpPool:
+    """Everyone who asks this pool passes through ``enter`` first and reports through ``note``.
+
+    ``handlers`` processes behind one address divide the requests; the used weight is everybody's.
+    """
+
+    def __init__(
+        self, name: str, clock: Clock, *, requests_a_second: float = REQUESTS_A_SECOND, handlers: int = 1
+    ) -> None:
         self.name = name
         self.weight_limit = DEFAULT_WEIGHT_LIMIT
         self.used_weight = 0
         self._clock = clock
-        self._spacing = Spacing(1 / requests_a_second)
+        self._most = requests_a_second
+        self._handlers = handlers
+        self.requests_a_second = requests_a_second / handlers
+        self._spacing = _spacing(self.requests_a_second)
+        self._limits_at: float | None = None
         self._paused_until = 0.0
         self._pause: ExchangeError | None = None
         self._logged_at = -_LOG_EVERY_SECONDS
 
     @property
+    def rate_limited(self) -> bool:
+        """Whether the pause is one that the exchange asked for, which no other host shortens."""
+        return self.paused_seconds > 0 and isinstance(self._pause, RateLimitedError)
+
+    @property
     def paused_seconds(self) -> float:
         """Seconds until requests are allowed again; 0 when they are."""
         return max(self._paused_until - self._clock.monotonic(), 0.0) if self._pause else 0.0
+
+    @property
+    def limits_age(self) -> float:
+        """Seconds since the limits were asked for; infinite before."""
+        return math.inf if self._limits_at is None else self._clock.monotonic() - self._limits_at
+
+    def limits_asked(self) -> None:
+        """Take note that the limits were asked for, whatever the answer."""
+        self._limits_at = self._clock.monotonic()
+
+    def learn(self, info: ExchangeInfo) -> None:
+        """Keep to the limits the exchange names, at our own pace where that is slower."""
+        self.limits_asked()
+        self.weight_limit = info.weight_limit
+        pace = min(self._most, SOFT_STOP * info.requests_a_second) / self._handlers
+        if pace != self.requests_a_second:
+            self.requests_a_second, self._spacing = pace, _spacing(pace)
 
     def check(self) -> None:
         """Raise the error that paused the pool, while it is."""
@@ -75,7 +114,7 @@ class IpPool:
     async def enter(self) -> None:
         """Wait for this request's turn. Raises ``RateLimitedError`` or ``RestrictedError`` in a pause."""
         self.check()
-        await self._spacing.turn()
+        await self._spacing.acquire()
         self.check()
 
     def pause(self, error: RateLimitedError | RestrictedError, seconds: float) -> None:

@@ -57,23 +57,29 @@ class Jobs:
             gaps = await ledger.record_missing(
                 connection, demand.symbol, demand.start, demand.end, "request", reopen=True
             )
+            joined = await self._hasten(connection, demand)
             if gaps:
                 ids = [gap.id for gap in gaps]
                 await connection.execute(QUERIES["mark_requested"], ids, ids[0], span)
                 accepted = Accepted(ids[0], "open")
+            elif joined is not None:
+                accepted = Accepted(joined, "joined")
             else:
-                joined = await connection.fetchval(
-                    QUERIES["overlapping_gap"], demand.symbol, demand.start, demand.end
+                done = await connection.fetchval(
+                    QUERIES["insert_completed"], demand.symbol, demand.start, demand.end, span
                 )
-                if joined is not None:
-                    accepted = Accepted(joined, "joined")
-                else:
-                    done = await connection.fetchval(
-                        QUERIES["insert_completed"], demand.symbol, demand.start, demand.end, span
-                    )
-                    accepted = Accepted(done, "completed")
+                accepted = Accepted(done, "completed")
         self._nudge.give()
         return accepted
+
+    async def _hasten(self, connection: asyncpg.Connection[Any], demand: Demand) -> int | None:
+        """Return the newest open gap in the range; those that wait are tried now, unless we are paused."""
+        if self._exchange.pool.paused_seconds <= 0:
+            await connection.execute(QUERIES["hasten_waiting"], demand.symbol, demand.start, demand.end)
+        joined: int | None = await connection.fetchval(
+            QUERIES["overlapping_gap"], demand.symbol, demand.start, demand.end
+        )
+        return joined
 
     async def status(self, job_id: int) -> dict[str, Any] | None:
         """Return a backfill's state; None where there is no such one."""

@@ -17,6 +17,7 @@ log = get_logger(__name__)
 
 EVERY_SECONDS: Final = 10.0
 _OK_KEEPS_SECONDS: Final = 60.0
+_LIMITS_KEEP_SECONDS: Final = 3600.0
 _FAILURE_KEEPS_SECONDS: Final = 20.0
 
 
@@ -30,24 +31,22 @@ class Monitor:
         self._probe = probe
         self._exchange = exchange
         self._symbol = fallback_symbol
-        self._limits_known = False
 
     async def look_at_ledger(self) -> None:
         """Bring ``open_gaps`` up to date."""
         await self._probe.look(5.0)
 
     async def look_at_exchange(self) -> None:
-        """Ask for the limits once, then for the time whenever the last answer is old."""
+        """Ask for the limits now and every hour, and for the time whenever the last answer is old."""
         state = self._exchange.state
         if self._exchange.pool.paused_seconds > 0:
             return
-        if not self._limits_known:
+        if self._exchange.pool.limits_age > _LIMITS_KEEP_SECONDS:
             async with borrow(self._pool) as connection:
                 symbol = await connection.fetchval(QUERIES["any_symbol"]) or self._symbol
             try:
                 await self._exchange.read_limits(symbol)
             except RejectedError as error:
                 log.warning("exchange_limits_unknown", symbol=symbol, reason=str(error))
-            self._limits_known = True
         elif state.age > (_OK_KEEPS_SECONDS if state.ok else _FAILURE_KEEPS_SECONDS):
             await self._exchange.server_time()

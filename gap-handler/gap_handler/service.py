@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from gap_handler import monitor, scheduler, tasks
+from gap_handler import audit, monitor, scheduler, tasks
 from gap_handler.api import create_app
 from gap_handler.archive.source import Archives
+from gap_handler.audit import Audit
 from gap_handler.backfill import Backfill
 from gap_handler.exchange import Exchange
 from gap_handler.failover import ExchangeGuard, FailoverLedger
@@ -31,13 +32,13 @@ from marketdata.settings import Settings
 log = get_logger(__name__)
 
 _STOP_SECONDS: Final = 8.0
-# Heartbeats, the probe, the scheduler, the monitor and a few requests beside the workers.
-_SPARE_CONNECTIONS: Final = 8
+# Heartbeats, the probe, the scheduler, the monitor, the audit and a few requests beside the workers.
+_SPARE_CONNECTIONS: Final = 9
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, token: str, listening: socket.socket
+    settings: Settings, token: str, listening: socket.socket, *, lease_seconds: float = LEASE_SECONDS
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run the service inside the ``async with``; yields the task of its HTTP server.
 
@@ -48,7 +49,12 @@ async def running(
         settings.database, "gap_handler", settings.max_concurrent_backfills + _SPARE_CONNECTIONS
     )
     exchange = Exchange(
-        settings.api_urls, market, clock, on_failover=FailoverLedger(pool), guard=ExchangeGuard(pool)
+        settings.api_urls,
+        market,
+        clock,
+        on_failover=FailoverLedger(pool),
+        guard=ExchangeGuard(pool),
+        handlers=settings.gap_handlers,
     )
     archives = Archives(settings.archive_urls, market, clock, ExchangeGuard(pool, "BINANCE_ARCHIVE_URL"))
     probe = Probe(pool)
@@ -60,7 +66,7 @@ async def running(
         Listings(pool, exchange),
         market,
         confirm_seconds=settings.outage_confirm_seconds,
-        lease_seconds=LEASE_SECONDS,
+        lease_seconds=lease_seconds,
     )
     watch = monitor.Monitor(pool, probe, exchange, settings.symbols[0])
     jobs_due, rollups = scheduler.Scheduler(pool), scheduler.Rollups(pool)
@@ -73,6 +79,7 @@ async def running(
             totals,
             clock,
             timeout_seconds=settings.backfill_timeout_seconds,
+            lease_seconds=lease_seconds,
             on_closed=rollups.refresh,
         )
         for _ in range(settings.max_concurrent_backfills)
@@ -88,6 +95,15 @@ async def running(
             ("exchange_monitor", watch.look_at_exchange, monitor.EVERY_SECONDS),
         )
     }
+    if settings.audit_days:
+        nightly = Audit(
+            pool, exchange, market, clock, nudge, days=settings.audit_days, on_corrected=rollups.refresh
+        )
+        background.add(
+            asyncio.create_task(
+                tasks.forever("audit", nightly.step, clock, every=audit.EVERY_SECONDS), name="audit"
+            )
+        )
     stopping = False
 
     def ended(task: asyncio.Task[None]) -> None:

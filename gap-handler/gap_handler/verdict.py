@@ -11,6 +11,7 @@ from marketdata.database import TRANSIENT
 from marketdata.errors import (
     DatabaseUnavailableError,
     DecodeError,
+    LeaseLostError,
     MarketDataError,
     RateLimitedError,
     RejectedError,
@@ -27,10 +28,6 @@ SLOW_SECONDS: Final = 300.0
 
 class StalledError(MarketDataError):
     """A backfill made no progress for too long."""
-
-
-class LeaseLostError(MarketDataError):
-    """The work was closed, or taken over, while this worker had it."""
 
 
 class Outcome(StrEnum):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import secrets
+import socket
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final, Protocol
 
 import asyncpg
@@ -15,10 +19,11 @@ from gap_handler.nudge import Nudge
 from gap_handler.plan import MAX_CLAIM_MINUTES
 from gap_handler.queries import QUERIES
 from gap_handler.totals import Totals
-from gap_handler.verdict import LeaseLostError, Outcome, StalledError, Verdict, verdict
+from gap_handler.verdict import Outcome, StalledError, Verdict, verdict
 from marketdata import metrics
 from marketdata.clock import Clock
 from marketdata.database import TRANSIENT
+from marketdata.errors import LeaseLostError
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
 from marketdata.store import ledger
@@ -65,6 +70,9 @@ class Worker:
         self._timeout = timeout_seconds
         self._lease = lease_seconds
         self._on_closed = on_closed
+        # Containers may share a host's name and a process id: the random part tells them apart.
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._claims = count(1)
 
     async def step(self) -> None:
         """Do the newest piece of work there is, or wait until there may be one."""
@@ -95,7 +103,12 @@ class Worker:
 
     async def _claim_and_start(self) -> Work | None:
         async with borrow(self._pool) as connection, connection.transaction():
-            work = await ledger.claim(connection, lease_seconds=self._lease, max_minutes=MAX_CLAIM_MINUTES)
+            work = await ledger.claim(
+                connection,
+                lease_seconds=self._lease,
+                max_minutes=MAX_CLAIM_MINUTES,
+                owner=f"{self._name}.{next(self._claims)}",
+            )
             if work is not None:
                 await connection.execute(QUERIES["start_work"], work.gap.id)
         return work
@@ -118,8 +131,10 @@ class Worker:
         except Exception as error:
             judged = verdict(error, work.attempts)
             metrics.BACKFILLS.labels(judged.outcome.value).inc()
-            if judged.outcome is not Outcome.LOST:
-                await self._give_back(work, judged)
+            if judged.outcome is Outcome.LOST:
+                log.warning("lease_lost", **fields, reason=judged.reason)
+                return
+            await self._give_back(work, judged)
             if judged.outcome in (Outcome.FAILED, Outcome.DATABASE):
                 raise
             log.warning(
@@ -161,14 +176,17 @@ class Worker:
                     return running.result()
                 if self._clock.monotonic() - moved_at > self._timeout:
                     raise StalledError(f"no progress for {self._timeout:.0f} s")
-                async with borrow(self._pool) as connection:
-                    held = await ledger.renew(connection, work.gap.id, lease_seconds=self._lease)
-                if not held:
+                try:
+                    async with borrow(self._pool) as connection:
+                        await ledger.renew(
+                            connection, work.gap.id, lease_seconds=self._lease, owner=work.owner
+                        )
+                except LeaseLostError:
                     # Either this run has just settled it and is about to return, or somebody else has.
                     done, _ = await asyncio.wait({running}, timeout=_SETTLED_SECONDS)
                     if done:
                         return running.result()
-                    raise LeaseLostError("the work was closed by another handler")
+                    raise
         finally:
             if not running.done():
                 running.cancel()
@@ -182,7 +200,11 @@ class Worker:
                 borrow(self._pool, _GIVE_BACK_SECONDS) as connection,
             ):
                 await ledger.release(
-                    connection, work.gap.id, retry_seconds=judged.retry_seconds, reason=judged.reason
+                    connection,
+                    work.gap.id,
+                    retry_seconds=judged.retry_seconds,
+                    reason=judged.reason,
+                    owner=work.owner,
                 )
         except (asyncpg.PostgresError, *TRANSIENT) as error:
             log.warning("lease_not_released", id=work.gap.id, reason=str(error) or type(error).__name__)

@@ -128,7 +128,12 @@ async def connect(
 async def create_pool(settings: DatabaseSettings, application: str, size: int) -> Pool:
     """Open a pool of up to ``size`` connections like ``connect``'s. It connects on first use."""
     arguments = connect_arguments(settings)
-    arguments["server_settings"] = {**arguments["server_settings"], "application_name": application}
+    arguments["server_settings"] = {
+        **arguments["server_settings"],
+        "application_name": application,
+        # A process that is frozen in the middle of a transaction must not hold its locks for ever.
+        "idle_in_transaction_session_timeout": "30s",
+    }
     return await asyncpg.create_pool(
         **arguments, min_size=0, max_size=size, init=_set_codecs, command_timeout=COMMAND_TIMEOUT
     )

@@ -11,6 +11,7 @@ MarketDataError
 │   ├── RejectedError       us: a request that will never succeed (other 4xx)
 │   ├── WrongExchangeError  the operator: simulated answers for a database of real candles, or the reverse
 │   └── UnavailableError    wait: 5xx, a timeout, a broken connection
+├── LeaseLostError          nobody: another worker has the work now, or it is closed
 └── DatabaseUnavailableError  wait: the database cannot be reached or refuses work
 """
 
@@ -77,6 +78,10 @@ class WrongExchangeError(ExchangeError):
 
 class UnavailableError(ExchangeError):
     """The exchange, or the way to it, is failing for now."""
+
+
+class LeaseLostError(MarketDataError):
+    """The work was closed, or taken over, while this worker had it. Nothing was changed."""
 
 
 class DatabaseUnavailableError(MarketDataError):

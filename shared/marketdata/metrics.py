@@ -69,4 +69,12 @@ REST_REQUESTS: Final = Counter(
     "rest_requests_total", "REST requests, by HTTP status (0: no answer).", ["status"]
 )
 REST_WEIGHT: Final = Gauge("rest_used_weight", "Request weight used this minute, as the exchange counts it.")
+AUDITED_CANDLES: Final = Counter(
+    "audited_candles_total", "Stored candles compared with the exchange's own record by the audit."
+)
+AUDIT_DIFFERENCES: Final = Counter(
+    "audit_differences_total",
+    "Minutes in which that record differed: `corrected`, `missing` here, `unconfirmed` there.",
+    ["kind"],
+)
 OPEN_GAPS: Final = Gauge("open_gaps", "Gaps in the ledger that are not closed.")

@@ -8,6 +8,7 @@ from tests.database.conftest import T0, ledger_rows, minute, store
 
 from marketdata import database as db
 from marketdata.database import Connection
+from marketdata.errors import LeaseLostError
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
 from marketdata.store import ledger
@@ -195,7 +196,10 @@ async def test_two_ends_of_one_second_look_count_it_once(
     assert work is not None
     await store(market, range(2, 8))
     others = [await db.connect(database, "test") for _ in range(4)]
-    await asyncio.gather(*(ledger.settle_outage(c, work.gap.id) for c in others))
+    ends = await asyncio.gather(
+        *(ledger.settle_outage(c, work.gap.id) for c in others), return_exceptions=True
+    )
+    assert [type(end) for end in ends if end is not None] == [LeaseLostError] * 3
     assert await ledger_rows(market) == [("gap", 2, 8, True)]
     for other in others:
         await other.close()

@@ -85,6 +85,7 @@ async def handler(
         "BINANCE_API_URL": ",".join(api_urls),
         "BINANCE_ARCHIVE_URL": "off",
         "MAX_CONCURRENT_BACKFILLS": "3",
+        "AUDIT_DAYS": "0",
     }
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]

@@ -236,5 +236,5 @@ def test_health_is_degraded_by_the_exchange_and_unhealthy_by_the_database() -> N
     assert status is Status.UNHEALTHY
     assert len(reasons) == 3
     assert "banned this address for 7200 s" in reasons[0]
-    state.failed(RejectedError("no such symbol", status=400))
+    state.failed(RejectedError("no such symbol", status=400, code=-1121))
     assert state.ok, "a refused request is not a failing exchange"

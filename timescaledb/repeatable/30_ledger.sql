@@ -48,9 +48,28 @@ RETURNS timestamptz LANGUAGE sql STABLE AS $$
     FROM (SELECT date_trunc('day', market_now(), 'UTC') - interval '24 hours') AS days (yesterday)
 $$;
 
--- Lease the newest open work: an outage whose second look is due, else a gap, of which the newest piece
--- is taken; the older rest stays open for other workers.
-CREATE OR REPLACE FUNCTION claim_work(p_lease interval, p_max_minutes integer)
+-- The minutes of a symbol that anybody still has to find: none from before its first kline or the edge of
+-- retention, none past its delisting.
+CREATE OR REPLACE FUNCTION owed_minutes(p_symbol text) RETURNS tstzmultirange LANGUAGE sql STABLE AS $$
+    SELECT coalesce(
+        (SELECT tstzmultirange(CASE WHEN starts < ends OR starts IS NULL OR ends IS NULL
+                                    THEN tstzrange(starts, ends) ELSE tstzrange('empty') END)
+         FROM symbols, LATERAL (
+             SELECT floor_minute(greatest(first_kline, market_now() - interval '13 months')
+                                 + interval '59.999999 seconds') AS starts,
+                    expected_until AS ends
+         ) AS edges
+         WHERE symbol = p_symbol),
+        '{(,)}'::tstzmultirange)
+$$;
+
+DROP FUNCTION IF EXISTS claim_work(interval, integer);
+DROP FUNCTION IF EXISTS settle_outage(bigint);
+DROP FUNCTION IF EXISTS settle_gap(bigint, integer, timestamptz, text);
+
+-- Lease the newest open work to p_owner: an outage whose second look is due, else a gap, of which the
+-- newest piece is taken; the older rest stays open for other workers.
+CREATE OR REPLACE FUNCTION claim_work(p_lease interval, p_max_minutes integer, p_owner text)
 RETURNS SETOF data_quality_logs LANGUAGE plpgsql AS $$
 DECLARE
     work data_quality_logs;
@@ -70,17 +89,19 @@ BEGIN
     cut := newest_piece(work.gap_start, work.gap_end, p_max_minutes);
     IF work.event_type = 'outage' OR cut <= work.gap_start THEN
         RETURN QUERY
-        UPDATE data_quality_logs AS l SET lease_until = now() + p_lease, attempts = l.attempts + 1
+        UPDATE data_quality_logs AS l SET lease_until = now() + p_lease, lease_owner = p_owner, attempts = l.attempts + 1
         WHERE l.id = work.id RETURNING l.*;
     ELSE
         UPDATE data_quality_logs AS l
-        SET gap_end = cut, candles_missing = minutes_of(tstzrange(l.gap_start, cut))
+        SET gap_end = cut, candles_missing = minutes_of(tstzrange(l.gap_start, cut)),
+            lease_until = NULL, lease_owner = NULL
         WHERE l.id = work.id;
         RETURN QUERY
         INSERT INTO data_quality_logs AS l
-            (created_at, event_type, symbol, gap_start, gap_end, candles_missing, attempts, lease_until, detail)
+            (created_at, event_type, symbol, gap_start, gap_end, candles_missing, attempts, lease_until, lease_owner,
+             detail)
         VALUES (work.created_at, 'gap', work.symbol, cut, work.gap_end,
-                minutes_of(tstzrange(cut, work.gap_end)), 1, now() + p_lease,
+                minutes_of(tstzrange(cut, work.gap_end)), 1, now() + p_lease, p_owner,
                 work.detail || jsonb_build_object('parent', coalesce(work.detail -> 'parent', to_jsonb(work.id))))
         RETURNING l.*;
     END IF;
@@ -125,8 +146,8 @@ END
 $$;
 
 -- The second look is over: what is still missing is a confirmed outage (joined with the confirmed
--- ones it touches), what came back is a repaired gap.
-CREATE OR REPLACE FUNCTION settle_outage(p_id bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- ones it touches), what came back is a repaired gap. False, and nothing changes, for anyone but the holder.
+CREATE OR REPLACE FUNCTION settle_outage(p_id bigint, p_owner text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     looked data_quality_logs;
     absent tstzmultirange;
@@ -134,9 +155,11 @@ DECLARE
     whole tstzrange;
 BEGIN
     PERFORM lock_ledger(symbol) FROM data_quality_logs WHERE id = p_id;
-    SELECT * INTO looked FROM data_quality_logs WHERE id = p_id AND event_type = 'outage' AND NOT resolved;
+    SELECT * INTO looked FROM data_quality_logs
+    WHERE id = p_id AND event_type = 'outage' AND NOT resolved AND lease_owner IS NOT DISTINCT FROM p_owner
+    FOR UPDATE;
     IF NOT FOUND THEN
-        RETURN;
+        RETURN false;
     END IF;
     absent := missing_ranges(looked.symbol, looked.gap_start, looked.gap_end);
     DELETE FROM data_quality_logs WHERE id = p_id;
@@ -161,31 +184,33 @@ BEGIN
         VALUES (looked.created_at, 'outage', looked.symbol, lower(whole), upper(whole), minutes_of(whole),
                 true, now(), looked.attempts, '{"confirmed": true}');
     END LOOP;
+    RETURN true;
 END
 $$;
 
 -- A worker is done with a gap: it closes when every minute is stored or in an outage, else what is
--- left stays open and is tried again at p_retry (wall clock).
-CREATE OR REPLACE FUNCTION settle_gap(p_id bigint, p_recovered integer, p_retry timestamptz, p_reason text)
-RETURNS boolean LANGUAGE plpgsql AS $$
+-- left stays open and is tried again at p_retry (wall clock). Null, and nothing changes, for anyone but the
+-- holder.
+CREATE OR REPLACE FUNCTION settle_gap(
+    p_id bigint, p_recovered integer, p_retry timestamptz, p_reason text, p_owner text
+) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     looked data_quality_logs;
     absent tstzmultirange;
 BEGIN
     PERFORM lock_ledger(symbol) FROM data_quality_logs WHERE id = p_id;
-    SELECT * INTO looked FROM data_quality_logs WHERE id = p_id AND event_type = 'gap' AND NOT resolved;
+    SELECT * INTO looked FROM data_quality_logs
+    WHERE id = p_id AND event_type = 'gap' AND NOT resolved AND lease_owner IS NOT DISTINCT FROM p_owner
+    FOR UPDATE;
     IF NOT FOUND THEN
-        RETURN false;
+        RETURN NULL;
     END IF;
     absent := missing_ranges(looked.symbol, looked.gap_start, looked.gap_end) - coalesce(
         (SELECT range_agg(tstzrange(gap_start, gap_end)) FROM data_quality_logs
          WHERE symbol = looked.symbol AND event_type = 'outage'), '{}');
-    -- Minutes from before the first kline, or past the delisting, were never expected.
-    absent := absent * coalesce(
-        (SELECT tstzmultirange(tstzrange(first_kline, expected_until)) FROM symbols WHERE symbol = looked.symbol),
-        '{(,)}'::tstzmultirange);
+    absent := absent * owed_minutes(looked.symbol);
     UPDATE data_quality_logs
-    SET candles_recovered = candles_recovered + p_recovered, lease_until = NULL,
+    SET candles_recovered = candles_recovered + p_recovered, lease_until = NULL, lease_owner = NULL,
         resolved = isempty(absent), resolved_at = CASE WHEN isempty(absent) THEN now() END
     WHERE id = p_id;
     IF NOT isempty(absent) THEN

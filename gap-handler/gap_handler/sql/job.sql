@@ -26,8 +26,7 @@ WITH job AS (
       AND l.gap_start < span.ends AND l.gap_end > span.starts
 ), absent AS (
     SELECT missing_ranges(span.symbol, span.starts, span.ends)
-           * coalesce((SELECT tstzmultirange(tstzrange(s.first_kline, s.expected_until))
-                       FROM symbols AS s WHERE s.symbol = span.symbol), '{(,)}'::tstzmultirange) AS runs
+           * owed_minutes(span.symbol) AS runs
     FROM span
 )
 SELECT span.symbol, span.starts, span.ends,

@@ -3,8 +3,7 @@
 SELECT lower(run) AS starts, upper(run) AS ends
 FROM unnest(
     missing_ranges($1, $2, $3)
-    * coalesce((SELECT tstzmultirange(tstzrange(first_kline, expected_until)) FROM symbols WHERE symbol = $1),
-               '{(,)}'::tstzmultirange)
+    * owed_minutes($1)
     - coalesce((SELECT range_agg(tstzrange(gap_start, gap_end)) FROM data_quality_logs
                 WHERE symbol = $1 AND event_type = 'outage' AND NOT resolved AND NOT $4::boolean), '{}')
 ) AS run

@@ -8,6 +8,7 @@ import orjson
 
 from marketdata import metrics
 from marketdata.database import Connection
+from marketdata.errors import LeaseLostError
 from marketdata.features.registry import MAX_WINDOW
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
@@ -31,11 +32,15 @@ class Gap(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A leased piece of work. ``is_outage``: a second look at a provisional outage."""
+    """A leased piece of work. ``is_outage``: a second look at a provisional outage.
+
+    ``owner`` names the lease: whoever comes with another name finds it lost.
+    """
 
     gap: Gap
     is_outage: bool
     attempts: int
+    owner: str | None = None
 
 
 async def record_missing(
@@ -70,59 +75,101 @@ async def record_missing(
     return gaps
 
 
-async def claim(connection: Connection, *, lease_seconds: float, max_minutes: int) -> Work | None:
+async def claim(
+    connection: Connection, *, lease_seconds: float, max_minutes: int, owner: str | None = None
+) -> Work | None:
     """Lease the newest open work, or a piece of it; None when there is none.
 
     A gap of a day or more is cut by the calendar (UTC): from yesterday's midnight to its end, then month by
-    month. No piece is longer than ``max_minutes``.
+    month. No piece is longer than ``max_minutes``. ``owner`` must be new for every claim: a run that was
+    given up for dead then holds nothing.
     """
     record = await connection.fetchrow(
-        "SELECT * FROM claim_work(make_interval(secs => $1), $2)", lease_seconds, max_minutes
+        "SELECT * FROM claim_work(make_interval(secs => $1), $2, $3)", lease_seconds, max_minutes, owner
     )
     if record is None:
         return None
     gap = Gap(record["id"], record["symbol"], record["gap_start"], record["gap_end"])
-    return Work(gap, record["event_type"] == "outage", record["attempts"])
+    return Work(gap, record["event_type"] == "outage", record["attempts"], owner)
 
 
-async def renew(connection: Connection, work_id: int, *, lease_seconds: float) -> bool:
-    """Hold on to a lease; False when the work was closed meanwhile."""
+async def renew(
+    connection: Connection,
+    work_id: int,
+    *,
+    lease_seconds: float,
+    recovered: int = 0,
+    owner: str | None = None,
+) -> None:
+    """Hold on to a lease, and count ``recovered`` candles.
+
+    Raises ``LeaseLostError`` when the work was closed, or is another owner's by now.
+    """
     status = await connection.execute(
-        "UPDATE data_quality_logs SET lease_until = now() + make_interval(secs => $2)"
-        " WHERE id = $1 AND NOT resolved",
+        "UPDATE data_quality_logs SET lease_until = now() + make_interval(secs => $2),"
+        " candles_recovered = candles_recovered + $3"
+        " WHERE id = $1 AND NOT resolved AND lease_owner IS NOT DISTINCT FROM $4",
         work_id,
         lease_seconds,
+        recovered,
+        owner,
     )
-    return status == "UPDATE 1"
+    if status != "UPDATE 1":
+        raise LeaseLostError("the work was closed or taken over by another worker")
 
 
-async def release(connection: Connection, work_id: int, *, retry_seconds: float, reason: str) -> None:
-    """Give work back; nobody takes it for ``retry_seconds``. ``reason`` stays in ``detail.waiting_for``."""
+async def hold(connection: Connection, work: Work, *, lease_seconds: float) -> None:
+    """Renew the lease inside a transaction that goes on to change the ledger.
+
+    Raises ``LeaseLostError``. The symbol's lock comes first, as in every verb of the ledger.
+    """
+    await connection.execute("SELECT lock_ledger($1)", work.gap.symbol)
+    await renew(connection, work.gap.id, lease_seconds=lease_seconds, owner=work.owner)
+
+
+async def release(
+    connection: Connection, work_id: int, *, retry_seconds: float, reason: str, owner: str | None = None
+) -> None:
+    """Give work back; nobody takes it for ``retry_seconds``. ``reason`` stays in ``detail.waiting_for``.
+
+    A lease that is no longer ``owner``'s is left alone.
+    """
     await connection.execute(
-        "UPDATE data_quality_logs SET lease_until = now() + make_interval(secs => $2),"
-        " detail = detail || jsonb_build_object('waiting_for', $3::text) WHERE id = $1 AND NOT resolved",
+        "UPDATE data_quality_logs SET lease_until = now() + make_interval(secs => $2), lease_owner = NULL,"
+        " detail = detail || jsonb_build_object('waiting_for', $3::text)"
+        " WHERE id = $1 AND NOT resolved AND lease_owner IS NOT DISTINCT FROM $4",
         work_id,
         retry_seconds,
         reason,
+        owner,
     )
 
 
 async def settle_gap(
-    connection: Connection, gap_id: int, *, recovered: int, retry_seconds: float, reason: str
+    connection: Connection,
+    gap_id: int,
+    *,
+    recovered: int,
+    retry_seconds: float,
+    reason: str,
+    owner: str | None = None,
 ) -> bool:
     """Close a gap of which every minute is accounted for, and return True; else leave it for a retry.
 
-    ``recovered`` candles are added to the row's count either way.
+    ``recovered`` candles are added to the row's count either way. Raises ``LeaseLostError`` when the
+    gap was closed, or is another owner's by now.
     """
-    return bool(
-        await connection.fetchval(
-            "SELECT settle_gap($1, $2, now() + make_interval(secs => $3), $4)",
-            gap_id,
-            recovered,
-            retry_seconds,
-            reason,
-        )
+    closed: bool | None = await connection.fetchval(
+        "SELECT settle_gap($1, $2, now() + make_interval(secs => $3), $4, $5)",
+        gap_id,
+        recovered,
+        retry_seconds,
+        reason,
+        owner,
     )
+    if closed is None:
+        raise LeaseLostError("the gap was closed or taken over by another worker")
+    return closed
 
 
 async def record_outage(
@@ -143,9 +190,13 @@ async def record_outage(
     )
 
 
-async def settle_outage(connection: Connection, outage_id: int) -> None:
-    """End the second look: confirm what is still missing, turn what came back into a repaired gap."""
-    await connection.execute("SELECT settle_outage($1)", outage_id)
+async def settle_outage(connection: Connection, outage_id: int, *, owner: str | None = None) -> None:
+    """End the second look: confirm what is still missing, turn what came back into a repaired gap.
+
+    Raises ``LeaseLostError`` when that is done already, or another owner's to do.
+    """
+    if not await connection.fetchval("SELECT settle_outage($1, $2)", outage_id, owner):
+        raise LeaseLostError("the outage was settled or taken over by another worker")
 
 
 async def record_invalid(connection: Connection, candle: Candle, source: Source, problem: str) -> None:
