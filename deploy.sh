@@ -7,6 +7,7 @@ source deploy/lib/console.sh
 source deploy/lib/python.sh
 source deploy/lib/settings.sh
 source deploy/lib/compose.sh
+source deploy/lib/backups.sh
 
 # What is to be done.
 source deploy/steps/read-arguments.sh

@@ -17,12 +17,14 @@ def addresses() -> dict[str, str]:
     known = programs.load()
     found: dict[str, str] = {}
     for name, program in known.items():
-        if name == "timescaledb":
+        if name in ("timescaledb", "backup"):
             options = dict(pair.split("=", 1) for pair in program.argv if "=" in pair)
             host = programs.in_url(programs.connectable(options["listen_addresses"]))
             found[name] = f"{host}:{options['port']}"
         elif name == "exchange-simulator":
             found[name] = f"http://127.0.0.1:{program.argv[program.argv.index('--http-port') + 1]}"
+        elif name == "backup":
+            found[name] = program.environment["BACKUP_FOLDER"]
         else:
             host = programs.in_url(programs.connectable(program.environment["BIND_ADDRESS"]))
             port = program.environment["FEEDER_PORT" if name == "data-feeder" else "GAP_HANDLER_PORT"]

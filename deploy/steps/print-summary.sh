@@ -17,6 +17,19 @@ read_newest() {
   done
 }
 
+# backup_text: the newest one, or when the first is due.
+backup_text() {
+  local newest
+  newest=$(newest_backup)
+  if [[ -n $newest ]]; then
+    echo "$(setting BACKUP_DIR)/$newest, $(duration "$(backup_age)") ago"
+  else
+    echo "none yet; one is taken every night at 01:00 UTC (now: deploy/backup.sh)"
+  fi
+}
+backup_log='docker compose logs backup'
+[[ $ENGINE == docker ]] || backup_log=.local/logs/backup.log
+
 step "Reading the newest rows"
 read_newest
 host=$(setting DB_HOST)
@@ -32,8 +45,13 @@ row '' "password: DB_PASSWORD in .env; models read as mlreader (MLREADER_PASSWOR
 row 'newest candle' "${CANDLE:-none yet}"
 row 'newest feature row' "${FEATURES:-none yet}"
 row history "${HISTORY:-not known yet}"
+! bundled_database || row backup "$(backup_text)"
 printf '\n'
 useful_commands | while IFS= read -r line; do printf '  %s\n' "$line"; done
+
+if bundled_database && (($(backup_age) > 172800)); then
+  note "Warning: the newest backup is $(duration "$(backup_age)") old. deploy/backup.sh takes one; why there was none: $backup_log"
+fi
 
 # Healthy a moment ago and not now: a program that ends again and again, for a reason its log has.
 if grep -qvE ' (healthy|not run in local mode)$' <<<"$rows"; then
