@@ -24,8 +24,8 @@ USAGE
 list() {
   local name at
   printf '%-32s %10s %10s %12s  %-17s %s\n' BACKUP AGE MIB CANDLES 'NEWEST CANDLE' SCHEMA
-  for name in $(backups_of "$BACKUPS" '*' | sort -r); do
-    at=$BACKUPS/$name
+  for name in $(backups_of "$FOLDER" '*' | sort -r); do
+    at=$FOLDER/$name
     printf '%-32s %10s %10d %12s  %-17s %s\n' "$name" "$(duration $(($(date +%s) - $(manifest "$at" taken))))" \
       $(($(manifest "$at" bytes) / 1048576)) "$(manifest "$at" candles)" "$(manifest "$at" newest)" "$(manifest "$at" schema)"
   done
@@ -48,8 +48,8 @@ load_deployment
 case ${1:-} in
   --list) list ;;
   --verify)
-    [[ -s $BACKUPS/$2/manifest ]] || fail "There is no backup $2 in $BACKUPS."
-    is_intact "$BACKUPS/$2" || fail "$2 is damaged: its checksum is another one than when it was taken."
+    [[ -s $FOLDER/$2/manifest ]] || fail "There is no backup $2 in $FOLDER."
+    is_intact "$FOLDER/$2" || fail "$2 is damaged: its checksum is another one than when it was taken."
     step "$2 is whole"
     ;;
   *)

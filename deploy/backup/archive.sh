@@ -5,6 +5,7 @@ manifest() { sed -n "s/^$2=//p" "$1/manifest" 2>/dev/null | head -n 1; }
 
 # backups_of FOLDER KIND: names of the whole backups of one exchange and engine, e.g. live-docker; '*' is all.
 backups_of() {
+  # shellcheck disable=SC2231 # the kind may be a pattern
   for candidate in "$1"/[0-9]*T[0-9]*Z-$2; do
     [ ! -s "$candidate/manifest" ] || [ ! -f "$candidate/database.dump" ] || basename "$candidate"
   done

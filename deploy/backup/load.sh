@@ -7,6 +7,7 @@
 set -eu
 umask 077
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=deploy/backup/archive.sh
 . "$here/archive.sh"
 mode=$1 backup=$BACKUP_FOLDER/${2:-}
 side=${PGDATABASE}_restoring former=${PGDATABASE}_before_restore

@@ -9,6 +9,7 @@ umask 077
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$BACKUP_FOLDER
 kind=$BACKUP_EXCHANGE-$BACKUP_ENGINE
+# shellcheck source=deploy/backup/archive.sh
 . "$here/archive.sh"
 
 # Seconds after UTC midnight: an hour before the nightly jobs.

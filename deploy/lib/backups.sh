@@ -1,5 +1,6 @@
 # Backups from the host's side: where they are, how old they are, and running the programs that make them.
 
+# shellcheck source=deploy/backup/archive.sh
 source deploy/backup/archive.sh
 
 # load_deployment: ENGINE, EXCHANGE and the settings of what is deployed here.
@@ -18,13 +19,13 @@ load_deployment() {
     engine_answers || fail "$(why_no_docker)"
     set_compose_files
   fi
-  BACKUPS=$(setting BACKUP_DIR)
+  FOLDER=$(setting BACKUP_DIR)
   make_backup_folder
 }
 
 # make_backup_folder: before an engine makes it as root.
 make_backup_folder() {
-  mkdir -p -m 700 "$(setting BACKUP_DIR)" || fail "BACKUP_DIR: $(setting BACKUP_DIR) cannot be made."
+  (umask 077 && mkdir -p "$(setting BACKUP_DIR)") || fail "BACKUP_DIR: $(setting BACKUP_DIR) cannot be made."
 }
 
 # database_tool SCRIPT ARG…: runs a program of deploy/backup where the database's tools are.

@@ -17,7 +17,7 @@ def addresses() -> dict[str, str]:
     known = programs.load()
     found: dict[str, str] = {}
     for name, program in known.items():
-        if name in ("timescaledb", "backup"):
+        if name == "timescaledb":
             options = dict(pair.split("=", 1) for pair in program.argv if "=" in pair)
             host = programs.in_url(programs.connectable(options["listen_addresses"]))
             found[name] = f"{host}:{options['port']}"
@@ -36,7 +36,7 @@ def status(name: str, address: str) -> str:
     """healthy, or what stands in the way."""
     if not supervision.runs(name):
         return supervision.state(name).lower()
-    if name == "timescaledb":
+    if name in ("timescaledb", "backup"):
         return "healthy"
     path = "/api/v3/ping" if name == "exchange-simulator" else "/health"
     code, _ = probe(address + path)

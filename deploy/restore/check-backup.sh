@@ -5,11 +5,11 @@ newest_migration() { basename "$(printf '%s\n' timescaledb/migrations/*.sql | LC
 
 if [[ $NAME == latest ]]; then
   NAME=$(newest_backup)
-  [[ -n $NAME ]] || fail "There is no backup of $EXCHANGE in $ENGINE mode in $BACKUPS."
+  [[ -n $NAME ]] || fail "There is no backup of $EXCHANGE in $ENGINE mode in $FOLDER."
 fi
-BACKUP=$BACKUPS/$NAME
+BACKUP=$FOLDER/$NAME
 [[ -s $BACKUP/manifest && -f $BACKUP/database.dump ]] ||
-  fail "There is no backup $NAME in $BACKUPS." "deploy/backup.sh --list shows the ones there are."
+  fail "There is no backup $NAME in $FOLDER." "deploy/backup.sh --list shows the ones there are."
 [[ $(manifest "$BACKUP" format) == 1 ]] || complain "$NAME is of a form this version does not read."
 [[ $(manifest "$BACKUP" exchange) == "$EXCHANGE" ]] ||
   complain "$NAME is of a $(manifest "$BACKUP" exchange) deployment, and this one is $EXCHANGE: real and simulated candles never share a database."
