@@ -3,6 +3,7 @@
     configuration.py check        every problem of .env and of the known names in the environment, at once
     configuration.py show         NAME=value of every setting that is no secret, defaults filled in
     configuration.py missing      the names of the secrets a start has to make
+    configuration.py password     DB_PASSWORD, for a pipe; verifier: as the database stores it
     configuration.py new-env      the text .env should have; exit code 3 where it has it already
 
 Standard library only. What the environment says of a known setting goes before ``.env``, as in Compose.
@@ -22,6 +23,7 @@ sys.path[:0] = [str(ROOT / "deploy"), str(ROOT / "shared")]
 
 import envfile
 from marketdata import settings
+from marketdata.migrate import scram
 
 GENERATED = ("DB_PASSWORD", "MLREADER_PASSWORD", "PGADMIN_PASSWORD")
 DEMO = "DEPLOY_DEMO"
@@ -131,6 +133,12 @@ def main(command: str) -> int:
         return 0
     if command == "missing":
         print("\n".join(missing_secrets(effective())))
+        return 0
+    if command == "password":
+        sys.stdout.write(effective()["DB_PASSWORD"])
+        return 0
+    if command == "verifier":
+        print(scram.verifier(effective()["DB_PASSWORD"]))
         return 0
     if command == "new-env":
         text = new_env(ROOT, os.environ)

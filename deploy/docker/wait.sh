@@ -1,6 +1,7 @@
 # Waits until every service is healthy, one line for each that gets there.
 
-wait_for_services() {
+wait_for_services
+settle_pgadmin_password() {
   local deadline=$((SECONDS + 240)) pending service health still up=running tries=1
   pending="migrate $(docker_services)"
   while [[ -n $pending ]]; do
@@ -32,6 +33,16 @@ wait_for_services() {
     sleep 0.5
   done
   wait "$COMPOSE_UP" 2>/dev/null || true
+}
+
+# settle_pgadmin_password: pgAdmin keeps the login of its first start. Where .env has another one, it gets that.
+settle_pgadmin_password() {
+  local said
+  if said=$(docker exec btc-ml-pgadmin sh -c 'PATH=/venv/bin:$PATH exec python3 /suite/password.py apply' 2>.local/logs/pgadmin-password.log); then
+    [[ -z $said ]] || step "$said"
+  else
+    note "PGADMIN_PASSWORD could not be given to pgAdmin: $(tail -n 1 .local/logs/pgadmin-password.log)"
+  fi
 }
 
 give_up() {

@@ -43,9 +43,11 @@ def main(exchange: str) -> None:
     backup = [programs.backup(environment, exchange, wheel() / "bin")] if bundled else []
     wanted = ([cluster.program()] if cluster else []) + ours + backup
 
-    if previous and (
-        list(previous) != [program.name for program in wanted] or _database_changed(previous, wanted)
-    ):
+    other = list(previous) != [program.name for program in wanted] or _database_changed(previous, wanted)
+    if cluster and previous and not other and supervision.runs("timescaledb"):
+        # Before anything is restarted with a password that the database may not take.
+        cluster.settle_password()
+    if previous and other:
         step("Stopping what runs with other settings")
         supervision.shutdown()
         previous = {}
