@@ -1,7 +1,6 @@
 # Waits until every service is healthy, one line for each that gets there.
 
-wait_for_services
-settle_pgadmin_password() {
+wait_for_services() {
   local deadline=$((SECONDS + 240)) pending service health still up=running tries=1
   pending="migrate $(docker_services)"
   while [[ -n $pending ]]; do
@@ -38,6 +37,7 @@ settle_pgadmin_password() {
 # settle_pgadmin_password: pgAdmin keeps the login of its first start. Where .env has another one, it gets that.
 settle_pgadmin_password() {
   local said
+  # shellcheck disable=SC2016 # expanded inside the container
   if said=$(docker exec btc-ml-pgadmin sh -c 'PATH=/venv/bin:$PATH exec python3 /suite/password.py apply' 2>.local/logs/pgadmin-password.log); then
     [[ -z $said ]] || step "$said"
   else
@@ -85,3 +85,4 @@ COMMANDS
 }
 
 wait_for_services
+settle_pgadmin_password
