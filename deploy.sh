@@ -19,6 +19,7 @@ source deploy/steps/check-settings.sh
 source deploy/steps/check-disk.sh
 source deploy/steps/check-ports.sh
 source deploy/steps/check-existing.sh
+source deploy/steps/check-database.sh
 source deploy/steps/check-exchange.sh
 finish_checks
 

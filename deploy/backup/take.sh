@@ -1,5 +1,5 @@
 #!/bin/sh
-# Takes backups: `take.sh once`, or `take.sh loop` for one a night. POSIX sh; runs where the database's tools
+# Takes backups: `take.sh once`, or `take.sh loop` for one a night; `prune` and `due` are its parts. POSIX sh; runs where the database's tools
 # are, in the container `backup` or beside the local database, and finds the database in the PG* variables.
 #
 # A backup is a folder, named by UTC time, exchange and engine, with pg_dump's archive and a manifest. It
@@ -100,11 +100,13 @@ is_due() {
 # rest SECONDS: a sleep that a signal ends at once.
 rest() {
   sleep "$1" &
-  wait $!
+  sleeper=$!
+  wait "$sleeper"
 }
 
 loop() {
-  trap 'kill $! 2>/dev/null; exit 0' TERM INT
+  sleeper=''
+  trap 'kill "$sleeper" 2>/dev/null || true; exit 0' TERM INT
   say "a backup a night into $folder, at second $AT after UTC midnight, kept for $BACKUP_KEEP_DAYS days"
   while :; do
     if ! is_due; then
@@ -120,8 +122,10 @@ loop() {
 case ${1:-} in
   once) once && prune ;;
   loop) loop ;;
+  prune) prune ;;
+  due) is_due ;;
   *)
-    echo "usage: take.sh once|loop" >&2
+    echo "usage: take.sh once|loop|prune|due" >&2
     exit 2
     ;;
 esac

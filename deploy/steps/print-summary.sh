@@ -2,19 +2,34 @@
 
 row() { printf '  %-19s %-42s %s\n' "$1" "$2" "${3:-}"; }
 
-# read_newest: fills CANDLE, FEATURES and HISTORY; waits a little for the first rows of a new deployment.
+# show_progress TEXT: one line redrawn on a terminal, and a line every few seconds elsewhere.
+show_progress() {
+  if [[ -t 1 ]]; then
+    printf '\r\033[K       history: %s' "$1"
+  elif ((SECONDS >= NEXT_LINE)); then
+    note "history: $1"
+    NEXT_LINE=$((SECONDS + 5))
+  fi
+}
+end_progress() { [[ ! -t 1 ]] || printf '\r\033[K'; }
+
+# read_newest: fills CANDLE, FEATURES and HISTORY; waits a little for the first rows of a new deployment, and
+# shows meanwhile how far the history is. It goes on loading afterwards: nothing here waits for all of it.
 read_newest() {
-  local deadline=$((SECONDS + 60)) lines=''
-  CANDLE='' FEATURES='' HISTORY=''
+  local deadline=$((SECONDS + 60)) lines='' progress
+  CANDLE='' FEATURES='' HISTORY='' NEXT_LINE=$SECONDS
   while :; do
     lines=$(newest_rows 2>.local/logs/newest.log) || true
     CANDLE=$(sed -n $'s/^candle\t//p' <<<"$lines")
     HISTORY=$(sed -n $'s/^history\t//p' <<<"$lines")
     FEATURES=$(sed -n $'s/^features\t//p' <<<"$lines")
-    [[ -z $CANDLE || -z $FEATURES ]] || return 0
-    ((SECONDS < deadline)) || return 0
+    progress=$(sed -n $'s/^progress\t//p' <<<"$lines")
+    [[ -z $CANDLE || -z $FEATURES ]] || break
+    ((SECONDS < deadline)) || break
+    show_progress "${progress:-not known yet}"
     sleep 1
   done
+  end_progress
 }
 
 # backup_text: the newest one, or when the first is due.

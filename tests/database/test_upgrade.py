@@ -36,7 +36,8 @@ ROWS = """
 SELECT (SELECT md5(string_agg(c::text, '|' ORDER BY symbol, time)) FROM candles_1m AS c),
        (SELECT md5(string_agg(f::text, '|' ORDER BY symbol, time)) FROM feature_values AS f),
        (SELECT md5(string_agg(p::text, '|' ORDER BY symbol, time)) FROM predictions AS p),
-       (SELECT md5(string_agg(concat_ws('|', id, event_type, gap_start, gap_end, resolved, detail), '|' ORDER BY id))
+       (SELECT md5(string_agg(concat_ws('|', id, event_type, gap_start, gap_end, resolved, detail), '|'
+                              ORDER BY id))
         FROM data_quality_logs),
        (SELECT md5(string_agg(h::text, '|' ORDER BY symbol, time)) FROM candles_1h AS h),
        (SELECT time FROM market_clock)

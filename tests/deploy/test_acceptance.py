@@ -48,7 +48,7 @@ def test_local_demo(deployed: Checkout) -> None:
     assert re.search(r"data-feeder +http://127\.0\.0\.1:\d+ +healthy", first.stdout)
     assert f"postgresql://mltrader@127.0.0.1:{ports['DB_PORT']}/btc_ml_production" in first.stdout
     assert re.search(r"newest candle +BTCUSDT", first.stdout), first.stdout
-    assert re.search(r"history +([0-9,]+ minutes still|whole)", first.stdout), first.stdout
+    assert re.search(r"history +([0-9.]+ % of|whole)", first.stdout), first.stdout
     assert health(ports["FEEDER_PORT"])["status"] in ("healthy", "degraded")
     env, secrets = deployed.read_env(), secrets_of(deployed)
 

@@ -44,7 +44,7 @@ async def _run(arguments: argparse.Namespace) -> None:
     settings = load(os.environ)
     log.configure("marketdata", settings.log_level)
     found = files.read(arguments.directory)
-    # A server without the installed version's library answers every question with this; it is up, and mended next.
+    # So a server answers that lacks the library of the TimescaleDB version in use: it is up, and mended next.
     with contextlib.suppress(asyncpg.UndefinedFileError):
         await database.wait_for_database(settings.database, seconds=arguments.wait)
     await extension.update(settings.database)

@@ -1,4 +1,4 @@
-"""Bringing an extension up to the version its server has, as TimescaleDB requires: first thing in a session."""
+"""Bringing an extension up to its server's version, as TimescaleDB requires: first thing in a session."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ async def update(settings: DatabaseSettings, name: str = "timescaledb") -> str |
     except asyncpg.InsufficientPrivilegeError:
         log.warning(
             "extension_outdated",
-            message=f"{name} {versions['installed']} stays: this role may not update it to {versions['offered']}",
+            message=f"{name} stays at {versions['installed']}: this role may not update it"
+            f" to {versions['offered']}",
         )
         return None
     except asyncpg.PostgresError as error:
@@ -65,7 +66,7 @@ async def update(settings: DatabaseSettings, name: str = "timescaledb") -> str |
 
 
 async def _unloaded(settings: DatabaseSettings) -> database.Connection:
-    """A session that leaves TimescaleDB's library alone: the installed version's may be gone from the server."""
+    """A session that leaves TimescaleDB's library alone: the server may not have the installed version's."""
     arguments = database.connect_arguments(settings)
     arguments["server_settings"] = {**arguments["server_settings"], "timescaledb.disable_load": "on"}
     connection: database.Connection = await asyncpg.connect(**arguments)
@@ -75,6 +76,7 @@ async def _unloaded(settings: DatabaseSettings) -> database.Connection:
 async def _is_at(settings: DatabaseSettings, name: str, version: str) -> bool:
     connection = await _unloaded(settings)
     try:
-        return bool((await connection.fetchrow(_VERSIONS, name))["installed"] == version)
+        versions = await connection.fetchrow(_VERSIONS, name)
+        return versions is not None and versions["installed"] == version
     finally:
         await connection.close()
