@@ -1,7 +1,7 @@
 """pgAdmin keeps the password of its first start; this gives it the one `.env` has now.
 
-``password.py remember`` before pgAdmin's first start; ``password.py apply`` while it runs prints a line where it
-changed something. Runs inside pgAdmin's container, with PGADMIN_DEFAULT_EMAIL and PGADMIN_DEFAULT_PASSWORD
+``password.py remember`` before pgAdmin's first start; ``password.py apply`` while it runs prints a line where
+it changed something. Runs inside pgAdmin's container, with PGADMIN_DEFAULT_EMAIL and PGADMIN_DEFAULT_PASSWORD
 in its environment: the password is in no command line. What was applied is remembered as a salted hash.
 """
 
