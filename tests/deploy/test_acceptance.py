@@ -60,6 +60,17 @@ def fetch(checkout: Checkout, sql: str) -> str:
     return done.stdout.strip()
 
 
+def until_whole(checkout: Checkout) -> None:
+    """Wait until no expected minute is missing: what a database lacks is fetched again."""
+    deadline = time.monotonic() + 180
+    missing = (
+        "SELECT count(*) FROM candle_coverage('BTCUSDT', '-infinity', 'infinity') WHERE status = 'missing'"
+    )
+    while fetch(checkout, missing) != "0":
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
 @pytest.fixture
 def deployed(checkout: Checkout) -> Iterator[Checkout]:
     yield checkout
@@ -71,6 +82,7 @@ def deployed(checkout: Checkout) -> Iterator[Checkout]:
 @pytest.mark.timeout(900)
 def test_local_demo(deployed: Checkout) -> None:
     ports = choose_ports(deployed)
+    deployed.write_env(deployed.read_env() + "HISTORY_DAYS=3\n")
     first = deployed.run("./deploy.sh", "--local", "--demo", seconds=DEPLOY_SECONDS)
     assert first.returncode == 0, first.stdout
     assert re.search(r"data-feeder +http://127\.0\.0\.1:\d+ +healthy", first.stdout)
@@ -92,6 +104,7 @@ def test_local_demo(deployed: Checkout) -> None:
     assert deployed.run(".local/bin/psql", "-At", "-c", "SELECT pg_postmaster_start_time()").stdout == started
 
     # The backup lacks an hour, which the deployment that restores it has to fetch again.
+    until_whole(deployed)
     fetch(deployed, "DELETE FROM candles_1m WHERE time > now() - interval '1 hour'")
     fetch(
         deployed,
@@ -138,14 +151,7 @@ def test_local_demo(deployed: Checkout) -> None:
     assert re.search(r"gap-handler +\S+ +healthy", restored.stdout), restored.stdout
     assert fetch(deployed, checksum) == kept
     assert fetch(deployed, "SELECT count(*) FROM predictions") == "1"
-    deadline = time.monotonic() + 120
-    missing = (
-        "SELECT count(*) FROM candle_coverage('BTCUSDT', now() - interval '2 hours', 'infinity')"
-        " WHERE status = 'missing'"
-    )
-    while fetch(deployed, missing) != "0" and time.monotonic() < deadline:
-        time.sleep(1)
-    assert fetch(deployed, missing) == "0", "what the backup lacks is fetched again"
+    until_whole(deployed)
     assert deployed.run("./cleanup.sh", seconds=120).returncode == 0
 
     # What no deployment has applied cannot be guessed.
