@@ -7,6 +7,7 @@ source deploy/lib/console.sh
 source deploy/lib/python.sh
 source deploy/lib/settings.sh
 source deploy/lib/compose.sh
+source deploy/lib/backups.sh
 
 # What is to be done.
 source deploy/steps/read-arguments.sh
@@ -18,6 +19,7 @@ source deploy/steps/check-settings.sh
 source deploy/steps/check-disk.sh
 source deploy/steps/check-ports.sh
 source deploy/steps/check-existing.sh
+source deploy/steps/check-database.sh
 source deploy/steps/check-exchange.sh
 finish_checks
 

@@ -2,7 +2,9 @@
 
     configuration.py check        every problem of .env and of the known names in the environment, at once
     configuration.py show         NAME=value of every setting that is no secret, defaults filled in
+    configuration.py warnings     what is allowed and unwise, one a line
     configuration.py missing      the names of the secrets a start has to make
+    configuration.py password     DB_PASSWORD, for a pipe; verifier: as the database stores it
     configuration.py new-env      the text .env should have; exit code 3 where it has it already
 
 Standard library only. What the environment says of a known setting goes before ``.env``, as in Compose.
@@ -22,11 +24,13 @@ sys.path[:0] = [str(ROOT / "deploy"), str(ROOT / "shared")]
 
 import envfile
 from marketdata import settings
+from marketdata.migrate import scram
 
 GENERATED = ("DB_PASSWORD", "MLREADER_PASSWORD", "PGADMIN_PASSWORD")
 DEMO = "DEPLOY_DEMO"
 _TOOLS_OWN = ("COMPOSE_", "DOCKER_")
 _SECRET_BYTES = 24
+_SHORT_SECRET = 12
 
 
 def in_file(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
@@ -62,13 +66,43 @@ def is_bundled(values: Mapping[str, str]) -> bool:
 
 def problems(root: Path, environ: Mapping[str, str]) -> list[str]:
     """Everything wrong with the settings. An unknown name is looked for in ``.env`` alone."""
+    unreadable: list[str] = []
     try:
         given = in_file(root, environ)
-    except envfile.EnvFileError as error:
-        return [f".env cannot be read: {error}"]
+    except envfile.EnvFileError:
+        given, unreadable = _readable_part(root, environ)
     known = {name: environ[name] for name in settings.NAMES if environ.get(name)}
     ours = {name: value for name, value in given.items() if not name.startswith(_TOOLS_OWN)}
-    return settings.check({**ours, **known}) + _port_clashes(effective(root, environ))
+    found = unreadable + settings.check({**ours, **known})
+    return found if unreadable else found + _port_clashes(effective(root, environ))
+
+
+def _readable_part(root: Path, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """What the lines of ``.env`` say that can be read, and what is wrong with the others."""
+    try:
+        lines = (root / ".env").read_bytes().decode("utf-8").split("\n")
+    except UnicodeDecodeError:
+        return {}, [".env cannot be read: it is not UTF-8"]
+    wrong: list[str] = []
+    while True:
+        try:
+            return envfile.parse("\n".join(lines), environ.get), wrong
+        except envfile.EnvFileError as error:
+            number = re.match(r"line ([0-9]+):", str(error))
+            at = int(number[1]) - 1 if number else len(lines)
+            if at >= len(lines) or not lines[at]:
+                return {}, [*wrong, f".env cannot be read: {error}"]
+            wrong.append(f".env cannot be read: {error}")
+            lines[at] = ""
+
+
+def warnings(values: Mapping[str, str]) -> list[str]:
+    """What is allowed and unwise: a password that can be guessed."""
+    return [
+        f"{name} is short: anyone who reaches its port can try them all. Leave it empty to have one made."
+        for name in GENERATED
+        if 0 < len(values[name]) < _SHORT_SECRET
+    ]
 
 
 def _port_clashes(values: Mapping[str, str]) -> list[str]:
@@ -131,6 +165,15 @@ def main(command: str) -> int:
         return 0
     if command == "missing":
         print("\n".join(missing_secrets(effective())))
+        return 0
+    if command == "warnings":
+        print("\n".join(warnings(effective())))
+        return 0
+    if command == "password":
+        sys.stdout.write(effective()["DB_PASSWORD"])
+        return 0
+    if command == "verifier":
+        print(scram.verifier(effective()["DB_PASSWORD"]))
         return 0
     if command == "new-env":
         text = new_env(ROOT, os.environ)

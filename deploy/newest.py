@@ -1,5 +1,7 @@
 """Prints the newest candle and feature row, and how whole the history is: lines of ``candle<TAB>text``.
 
+``progress`` is for a terminal that waits: the share of the expected minutes that are there, and what is left.
+
 Runs where the services run (in the data-feeder's container, or in the local environment) and takes the
 database from the same settings. A row that does not exist yet prints no line.
 """
@@ -14,8 +16,11 @@ import asyncpg
 
 CANDLE = "SELECT symbol, time, close, source FROM candles_1m ORDER BY time DESC LIMIT 1"
 FEATURES = "SELECT symbol, time, feature_version FROM feature_cache ORDER BY time DESC LIMIT 1"
-LOADING = """
-SELECT coalesce(sum(candles_missing), 0) FROM data_quality_logs WHERE event_type = 'gap' AND NOT resolved
+# What is expected, and what of it is still to be fetched. Before the exchange was heard nothing is expected.
+HISTORY = """
+SELECT (SELECT coalesce(sum(minutes_of(expected_range(symbol))), 0) FROM symbols) AS expected,
+       (SELECT coalesce(sum(candles_missing), 0) FROM data_quality_logs
+        WHERE event_type = 'gap' AND NOT resolved) AS missing
 """
 
 
@@ -35,12 +40,24 @@ async def newest() -> None:
             print(f"candle\t{row['symbol']} {_minute(row)}, close {row['close']!r} ({row['source']})")
         if row := await connection.fetchrow(FEATURES, timeout=20):
             print(f"features\t{row['symbol']} {_minute(row)}, version {row['feature_version']}")
-        minutes = await connection.fetchval(LOADING, timeout=20)
-        print(
-            "history\t" + (f"{minutes:,} minutes still being fetched, newest first" if minutes else "whole")
-        )
+        if row := await connection.fetchrow(HISTORY, timeout=20):
+            print(_history(row["expected"], row["missing"]))
     finally:
         await connection.close()
+
+
+def _history(expected: int, missing: int) -> str:
+    if not expected:
+        return "progress\twaiting for the exchange"
+    # Rounded down: 100 % is said of a whole history alone.
+    present = max(expected - missing, 0) * 1000 // expected / 10
+    share = f"{present:.1f} % of {expected:,} minutes"
+    if not missing:
+        return f"history\twhole\nprogress\t{share}"
+    return (
+        f"history\t{share}; {missing:,} still being fetched, newest first"
+        f"\nprogress\t{share}, {missing:,} left"
+    )
 
 
 def _minute(row: asyncpg.Record) -> str:

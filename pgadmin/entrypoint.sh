@@ -5,6 +5,7 @@ set -eu
 PATH=/venv/bin:$PATH
 export PATH
 python3 /suite/render.py
+[ -e /var/lib/pgadmin/pgadmin4.db ] || python3 /suite/password.py remember
 # pgAdmin needs the file, not the password in its environment.
 unset DB_PASSWORD
 exec /entrypoint.sh "$@"

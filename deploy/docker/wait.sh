@@ -34,6 +34,17 @@ wait_for_services() {
   wait "$COMPOSE_UP" 2>/dev/null || true
 }
 
+# settle_pgadmin_password: pgAdmin keeps the login of its first start. Where .env has another one, it gets that.
+settle_pgadmin_password() {
+  local said
+  # shellcheck disable=SC2016 # expanded inside the container
+  if said=$(docker exec btc-ml-pgadmin sh -c 'PATH=/venv/bin:$PATH exec python3 /suite/password.py apply' 2>.local/logs/pgadmin-password.log); then
+    [[ -z $said ]] || step "$said"
+  else
+    note "PGADMIN_PASSWORD could not be given to pgAdmin: $(tail -n 1 .local/logs/pgadmin-password.log)"
+  fi
+}
+
 give_up() {
   local service
   tail -n 5 .local/logs/up.log >&2
@@ -74,3 +85,4 @@ COMMANDS
 }
 
 wait_for_services
+settle_pgadmin_password

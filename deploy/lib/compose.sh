@@ -33,6 +33,10 @@ set_compose_files() {
     export DEMO_SYMBOLS DEMO_HISTORY_DAYS
   fi
   bundled_database || COMPOSE_FILES+=(--file deploy/docker/external-database.yml)
+  # Backups are files of whoever deploys. In a rootless engine that is what root is inside.
+  BACKUP_USER=$(id -u):$(id -g)
+  ! docker info --format '{{.SecurityOptions}}' 2>/dev/null | grep -q rootless || BACKUP_USER=0:0
+  export BACKUP_USER
 }
 
 compose() { docker compose "${COMPOSE_FILES[@]}" "$@" </dev/null; }

@@ -16,8 +16,9 @@ complain_lines() {
   while IFS= read -r line; do [[ -z $line ]] || complain "$line"; done
 }
 
+PROGRAM=deploy
 fail() {
-  printf 'deploy: %s\n' "$1" >&2
+  printf '%s: %s\n' "$PROGRAM" "$1" >&2
   shift
   (($# == 0)) || printf '  %s\n' "$@" >&2
   exit 1

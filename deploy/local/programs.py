@@ -7,6 +7,7 @@ has changed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import sys
@@ -116,6 +117,25 @@ def services(environment: Mapping[str, str], simulator: tuple[int, int] | None, 
     programs.append(Program("data-feeder", [python, "-m", "data_feeder"], common, None, code))
     programs.append(Program("gap-handler", [python, "-m", "gap_handler"], common, None, code))
     return programs
+
+
+def backup(environment: Mapping[str, str], exchange: str, tools: Path) -> Program:
+    """The nightly backups of the bundled database; ``tools`` holds pg_dump."""
+    scripts = sorted(places.BACKUP_PROGRAMS.iterdir())
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in scripts)).hexdigest()
+    own = {
+        "PGHOST": environment["DB_HOST"],
+        "PGPORT": environment["DB_PORT"],
+        "PGDATABASE": environment["DB_NAME"],
+        "PGUSER": environment["DB_USER"],
+        "PGPASSWORD": environment["DB_PASSWORD"],
+        "PATH": f"{tools}:/usr/local/bin:/usr/bin:/bin",
+        "BACKUP_FOLDER": str(places.ROOT / environment["BACKUP_DIR"]),
+        "BACKUP_KEEP_DAYS": environment["BACKUP_KEEP_DAYS"],
+        "BACKUP_ENGINE": "local",
+        "BACKUP_EXCHANGE": exchange,
+    }
+    return Program("backup", ["/bin/sh", str(places.BACKUP_PROGRAMS / "take.sh"), "loop"], own, None, code)
 
 
 def installed_code() -> str:

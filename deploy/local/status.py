@@ -23,6 +23,8 @@ def addresses() -> dict[str, str]:
             found[name] = f"{host}:{options['port']}"
         elif name == "exchange-simulator":
             found[name] = f"http://127.0.0.1:{program.argv[program.argv.index('--http-port') + 1]}"
+        elif name == "backup":
+            found[name] = program.environment["BACKUP_FOLDER"]
         else:
             host = programs.in_url(programs.connectable(program.environment["BIND_ADDRESS"]))
             port = program.environment["FEEDER_PORT" if name == "data-feeder" else "GAP_HANDLER_PORT"]
@@ -34,7 +36,7 @@ def status(name: str, address: str) -> str:
     """healthy, or what stands in the way."""
     if not supervision.runs(name):
         return supervision.state(name).lower()
-    if name == "timescaledb":
+    if name in ("timescaledb", "backup"):
         return "healthy"
     path = "/api/v3/ping" if name == "exchange-simulator" else "/health"
     code, _ = probe(address + path)

@@ -15,7 +15,7 @@ import configuration
 import places
 import programs
 import supervision
-from cluster import Cluster, ClusterError
+from cluster import Cluster, ClusterError, wheel
 from probe import probe
 from programs import Program
 
@@ -40,11 +40,14 @@ def main(exchange: str) -> None:
     environment = programs.service_environment(values, simulator, bundled)
     cluster = Cluster(exchange, values) if bundled else None
     ours = programs.services(environment, simulator, programs.installed_code())
-    wanted = ([cluster.program()] if cluster else []) + ours
+    backup = [programs.backup(environment, exchange, wheel() / "bin")] if bundled else []
+    wanted = ([cluster.program()] if cluster else []) + ours + backup
 
-    if previous and (
-        list(previous) != [program.name for program in wanted] or _database_changed(previous, wanted)
-    ):
+    other = list(previous) != [program.name for program in wanted] or _database_changed(previous, wanted)
+    if cluster and previous and not other and supervision.runs("timescaledb"):
+        # Before anything is restarted with a password that the database may not take.
+        cluster.settle_password()
+    if previous and other:
         step("Stopping what runs with other settings")
         supervision.shutdown()
         previous = {}
@@ -70,7 +73,7 @@ def main(exchange: str) -> None:
     _migrate(environment)
     addresses = _health_addresses(values, simulator)
     deadline = time.monotonic() + _HEALTHY_SECONDS
-    for program in ours:
+    for program in ours + backup:
         _start(program, previous.get(program.name))
     for program in ours:
         _wait_for(program.name, addresses[program.name], deadline)

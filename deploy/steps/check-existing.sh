@@ -2,7 +2,7 @@
 
 check_containers() {
   local container where
-  for container in btc-ml-timescaledb btc-ml-migrate btc-ml-feeder btc-ml-gap-handler btc-ml-pgadmin btc-ml-exchange-simulator; do
+  for container in btc-ml-timescaledb btc-ml-migrate btc-ml-feeder btc-ml-gap-handler btc-ml-pgadmin btc-ml-backup btc-ml-exchange-simulator; do
     where=$(container_label "$container" com.docker.compose.project.working_dir) || continue
     [[ $where == "$PWD" ]] || complain "The container $container exists and belongs to ${where:-something else}. Stop that first (its own ./cleanup.sh)."
   done

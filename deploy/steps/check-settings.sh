@@ -6,6 +6,9 @@ if ! problems=$(helper deploy/configuration.py check); then
   finish_checks
 fi
 load_settings
+while IFS= read -r line; do
+  [[ -z $line ]] || note "Warning: $line"
+done < <(helper deploy/configuration.py warnings)
 
 # Compose reads a port mapping's IPv6 address in brackets alone; local mode takes both forms.
 case $ENGINE-$(setting BIND_ADDRESS) in

@@ -10,7 +10,7 @@ if [[ $ENGINE == docker ]]; then
       "Or deploy without it: ./deploy.sh --local  (a deployment of its own; data is not carried over)"
   fi
   # Files that containers read by themselves must be readable by every user, whatever umask cloned them.
-  for file in timescaledb/init.sql pgadmin/entrypoint.sh pgadmin/render.py pgadmin/servers.json pgadmin/pgpass deploy/probe.py; do
+  for file in timescaledb/init.sql pgadmin/entrypoint.sh pgadmin/render.py pgadmin/password.py pgadmin/servers.json pgadmin/pgpass deploy/probe.py; do
     [[ $(ls -ld "$file") == ???????r* ]] || complain "$file must be readable by all, a container reads it: chmod a+rX -R pgadmin timescaledb deploy"
   done
 else

@@ -11,6 +11,7 @@ if [[ -n $OLD_ENGINE && $OLD_ENGINE != "$ENGINE" ]]; then
 fi
 
 mkdir -p .local
+! bundled_database || make_backup_folder
 # cleanup.sh stops containers even after a change to local mode.
 [[ $ENGINE != docker ]] || touch .local/used-docker
 if [[ $OLD_ENGINE != "$ENGINE" || $OLD_EXCHANGE != "$EXCHANGE" ]]; then

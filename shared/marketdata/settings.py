@@ -60,6 +60,12 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _folder(value: str) -> str:
+    if not value.startswith(("/", "./")) or ":" in value:
+        raise ValueError("must be a folder that starts with / or ./ and holds no colon")
+    return value
+
+
 def _choice(*choices: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value.lower() not in choices:
@@ -210,6 +216,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         _whole(1, 604_800),
         "Seconds of market time between the two looks that confirm an outage.",
     ),
+    Setting("BACKUP_DIR", "./backups", _folder, "Folder of the nightly backups; another disk is better."),
+    Setting("BACKUP_KEEP_DAYS", "30", _whole(1, 3650), "Days after which a nightly backup is deleted."),
     Setting("BATCH_MAX_ROWS", "5000", _whole(1, 50_000), "Most candles written in one statement."),
     Setting("LOG_LEVEL", "info", _choice(*LOG_LEVELS), "debug, info, warning or error."),
 )

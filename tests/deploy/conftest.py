@@ -12,7 +12,7 @@ import pytest
 from tests.deploy.checkouts import Checkout
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-_SERVICES = ("timescaledb", "migrate", "feeder", "gap-handler", "pgadmin", "exchange-simulator")
+_SERVICES = ("timescaledb", "migrate", "feeder", "gap-handler", "pgadmin", "backup", "exchange-simulator")
 _LEFT_OUT = (
     ".git",
     ".venv",
@@ -23,6 +23,7 @@ _LEFT_OUT = (
     "build",
     ".*_cache",
     ".hypothesis",
+    "backups",
 )
 _IMAGES = ("timescale/timescaledb:2.29.2-pg17", "dpage/pgadmin4:9.18", "python:3.13-slim-trixie")
 

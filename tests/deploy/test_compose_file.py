@@ -11,7 +11,7 @@ import pytest
 from tests.deploy.checkouts import Checkout
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-OURS = ("migrate", "data-feeder", "gap-handler", "exchange-simulator")
+OURS = ("migrate", "data-feeder", "gap-handler", "backup", "exchange-simulator")
 
 
 @pytest.fixture
@@ -60,6 +60,13 @@ def test_a_demo_has_a_database_volume_of_its_own(demo: dict[str, Any]) -> None:
     assert sources == ["timescaledb-demo-data"]
 
 
+def test_a_demos_backups_are_known_as_a_demos(demo: dict[str, Any]) -> None:
+    backup = demo["services"]["backup"]
+    assert backup["environment"]["BACKUP_EXCHANGE"] == "demo"
+    assert backup["environment"]["PGHOST"] == "timescaledb"
+    assert backup["image"] == demo["services"]["timescaledb"]["image"], "pg_dump is of the server's version"
+
+
 def test_a_demo_ignores_a_database_of_ones_own(demo: dict[str, Any]) -> None:
     for name in ("migrate", "data-feeder", "gap-handler", "pgadmin"):
         environment = demo["services"][name]["environment"]
@@ -101,6 +108,7 @@ def test_a_database_of_ones_own_replaces_the_bundled_one(checkout: Checkout, com
     done = checkout.run("docker", "compose", *files, "config", "--format", "json")
     services = json.loads(done.stdout)["services"]
     assert services["timescaledb"]["scale"] == 0
+    assert services["backup"]["scale"] == 0
     for name in ("migrate", "data-feeder", "gap-handler", "pgadmin"):
         environment = services[name]["environment"]
         assert (environment["DB_HOST"], environment["DB_PORT"]) == ("db.example.com", "6000")

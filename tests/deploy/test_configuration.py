@@ -116,3 +116,19 @@ def test_any_secret_can_be_filled_in(secret: str) -> None:
     text = "A=1\nDB_PASSWORD= # here\nB='two words'\n"
     after = envfile.parse(configuration.completed(text, {"DB_PASSWORD": secret}))
     assert after == {"A": "1", "DB_PASSWORD": secret, "B": "two words"}
+
+
+def test_a_line_that_cannot_be_read_hides_no_other_problem(folder: Path) -> None:
+    write_env(folder, "SYMBOLS=btc\nA B=1\nDB_PORTT=1\nDB_PASSWORD='open\nFEEDER_PORT=x\n")
+    text = "\n".join(configuration.problems(folder, {}))
+    for said in ("line 2: a setting's name", "line 4: a quoted value", "DB_PORTT", "SYMBOLS", "FEEDER_PORT"):
+        assert said in text
+    assert "open" not in text.replace("no closing", "")
+
+
+def test_a_short_password_is_warned_of_without_quoting_it(folder: Path) -> None:
+    write_env(folder, "DB_PASSWORD=zebra7\nMLREADER_PASSWORD=long enough for us\n")
+    found = configuration.warnings(configuration.effective(folder, {}))
+    assert len(found) == 1
+    assert found[0].startswith("DB_PASSWORD is short")
+    assert "zebra7" not in found[0]

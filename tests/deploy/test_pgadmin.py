@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import password
 import render
 
 PGADMIN = Path(__file__).resolve().parent.parent.parent / "pgadmin"
@@ -37,3 +38,13 @@ def test_files_are_private_and_replaced(tmp_path: Path) -> None:
     assert path.read_text() == "two"
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_changed_password_is_noticed_and_never_kept_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "stamp"
+    assert not password.is_applied("one of ours", path)
+    password.remember("one of ours", path)
+    assert password.is_applied("one of ours", path)
+    assert not password.is_applied("another", path)
+    assert "one of ours" not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -168,3 +168,17 @@ def test_a_bind_address_that_is_none_is_named(checkout: Checkout) -> None:
     done = checkout.run("./deploy.sh", "--local", "--demo")
     assert done.returncode == 1
     assert "BIND_ADDRESS must be an IP address" in done.stdout
+
+
+def test_a_database_of_ones_own_that_does_not_answer_is_found_first(checkout: Checkout) -> None:
+    db, feeder, gap_handler = free_ports(3)
+    env = SECRETS + ports_env(db=db, feeder=feeder, gap_handler=gap_handler) + "DB_HOST=127.0.0.1\n"
+    checkout.write_env(env)
+    with answering(503) as port:
+        urls = f"BINANCE_API_URL=http://127.0.0.1:{port}\nBINANCE_STREAM_URL=ws://127.0.0.1:{port}\n"
+        checkout.write_env(env + urls)
+        done = checkout.run("./deploy.sh", "--local", "--live")
+    assert done.returncode == 1
+    assert f"DB_HOST: no database answers at 127.0.0.1:{db}" in done.stdout
+    assert "Warning: DB_PASSWORD is short" in done.stdout
+    assert_untouched(checkout, env + urls)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
 
+import asyncpg
+
 from marketdata import database, log
 from marketdata.errors import MarketDataError
-from marketdata.migrate import apply, files
+from marketdata.migrate import apply, extension, files
 from marketdata.settings import load
 
 _BESIDE_REPOSITORY = Path(__file__).resolve().parents[3] / "timescaledb"
@@ -41,7 +44,10 @@ async def _run(arguments: argparse.Namespace) -> None:
     settings = load(os.environ)
     log.configure("marketdata", settings.log_level)
     found = files.read(arguments.directory)
-    await database.wait_for_database(settings.database, seconds=arguments.wait)
+    # So a server answers that lacks the library of the TimescaleDB version in use: it is up, and mended next.
+    with contextlib.suppress(asyncpg.UndefinedFileError):
+        await database.wait_for_database(settings.database, seconds=arguments.wait)
+    await extension.update(settings.database)
     connection = await database.connect(settings.database, "migrate")
     try:
         outcome = await apply.apply(

@@ -1,0 +1,24 @@
+-- Where TimescaleDB is there, what grows by the minute becomes a hypertable.
+
+DO $$
+DECLARE
+    target record;
+BEGIN
+    IF server_kind() = 'plain' THEN
+        RETURN;
+    END IF;
+    FOR target IN SELECT * FROM (VALUES
+        ('candles_1m', interval '7 days'), ('book_ticker_1m', interval '7 days'),
+        ('feature_values', interval '1 day'), ('predictions', interval '7 days')) AS t (name, chunk)
+    LOOP
+        PERFORM create_hypertable(target.name, by_range('time', target.chunk),
+                                  if_not_exists => true, create_default_indexes => false, migrate_data => true);
+    END LOOP;
+    IF server_kind() = 'community' THEN
+        ALTER TABLE candles_1m SET (timescaledb.enable_columnstore = true,
+                                    timescaledb.segmentby = 'symbol', timescaledb.orderby = 'time');
+        ALTER TABLE book_ticker_1m SET (timescaledb.enable_columnstore = true,
+                                        timescaledb.segmentby = 'symbol', timescaledb.orderby = 'time');
+    END IF;
+END
+$$;
