@@ -16,7 +16,7 @@ from marketdata.candles import candle_problem
 from marketdata.clock import Clock, MarketClock
 from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect
 from marketdata.log import get_logger
-from marketdata.minutes import isoformat
+from marketdata.minutes import floor_minute, isoformat
 from marketdata.models import MINUTE_MS, Source
 from marketdata.settings import DatabaseSettings
 from marketdata.store import books, candles, ledger
@@ -29,6 +29,14 @@ PULSE_SECONDS: Final = 3.0
 
 OnCommit = Callable[[list[Item], list[BookMinute], bool], None]
 OnGaps = Callable[[list[Gap]], None]
+
+
+def refused_holes(batch: Iterable[Item]) -> list[Hole]:
+    """Return the minutes whose candle is refused: the exchange's own record may have them right."""
+    minutes = [
+        (item.candle.symbol, floor_minute(item.candle.time)) for item in batch if candle_problem(item.candle)
+    ]
+    return [Hole(symbol, minute, minute + MINUTE_MS, "invalid") for symbol, minute in minutes]
 
 
 class Writer:
@@ -133,11 +141,8 @@ class Writer:
             return []
         self._limit = self._most
         self._buffer.drop(batch)
-        for item in batch:
-            if candle_problem(item.candle) is not None:
-                # Refused, and in the ledger as invalid: the exchange's own record may have it right.
-                minute = item.candle.time - item.candle.time % MINUTE_MS
-                self._buffer.add_hole(Hole(item.candle.symbol, minute, minute + MINUTE_MS, "invalid"))
+        for hole in refused_holes(batch):
+            self._buffer.add_hole(hole)
         now = self._clock.monotonic()
         for item in batch:
             metrics.FRAME_TO_COMMIT_SECONDS.observe(now - item.received)

@@ -1,15 +1,15 @@
 """The store and the ledger as small as they can be said: minutes in sets, rows in a list.
 
-It means what ``timescaledb/repeatable/20_coverage.sql`` and ``30_ledger.sql`` mean; ``test_ledger_machine.py``
-holds the two against each other. Minutes are counted from an arbitrary minute 0, ranges are half-open,
-``now`` and ``next_look`` are market time in milliseconds from it.
+It means what ``20_coverage.sql`` and ``30_ledger.sql`` of ``timescaledb/repeatable`` mean, and
+``test_ledger_machine.py`` holds the two against each other. Minutes are counted from an arbitrary minute
+0, ranges are half-open, ``now`` and ``next_look`` are market time in milliseconds from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
 
 from marketdata.models import MINUTE_MS
 
@@ -207,8 +207,5 @@ class Ledger:
             for kind in ("gap", "outage")
         ]
         return [
-            (one, other)
-            for entries in apart
-            for one, other in zip(entries, entries[1:], strict=False)
-            if one.end > other.start
+            (one, other) for entries in apart for one, other in pairwise(entries) if one.end > other.start
         ]

@@ -129,8 +129,8 @@ class Sql:
         return int(
             self._run(
                 self._connection.fetchval(
-                    "SELECT coalesce(sum(abs(candles_missing - minutes_of(tstzrange(gap_start, gap_end)))), 0)"
-                    " FROM data_quality_logs WHERE event_type IN ('gap', 'outage')"
+                    "SELECT coalesce(sum(abs(candles_missing - minutes_of(tstzrange(gap_start, gap_end)))),"
+                    " 0) FROM data_quality_logs WHERE event_type IN ('gap', 'outage')"
                 )
             )
         )
