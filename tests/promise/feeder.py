@@ -40,6 +40,33 @@ class MachineClock:
         raise AssertionError("nothing here sleeps")
 
 
+class WatchedBuffer(Buffer):
+    """A buffer that checks what a sequence promises: each minute is reported once, and is no head then."""
+
+    def __init__(self, capacity: int, press_back: float) -> None:
+        super().__init__(capacity, press_back)
+        self._reported: set[tuple[str, int]] = set()
+
+    def add_hole(self, hole: Hole) -> None:
+        if hole.cause in ("jump", "late", "silence"):
+            self._report(hole)
+        super().add_hole(hole)
+
+    def give_back(self, hole: Hole) -> None:
+        """What the writer could not record."""
+        super().add_hole(hole)
+
+    def _report(self, hole: Hole) -> None:
+        minutes = {(hole.symbol, m) for m in range(minute_of(hole.start), minute_of(hole.end))}
+        assert not minutes & self._reported, f"reported twice: {minutes & self._reported}"
+        self._reported |= minutes
+
+    async def put(self, item: Item) -> None:
+        key = item.candle.symbol, minute_of(item.candle.time)
+        assert not (item.is_head and key in self._reported), f"called head after it was reported: {key}"
+        await super().put(item)
+
+
 class Feeder:
     """One process. What it holds in memory goes with it."""
 
@@ -49,7 +76,7 @@ class Feeder:
             store.advance(now)
         start = Start(list(SYMBOLS), now, confirmed=exchange_answers)
         self.start = start.head
-        self.buffer = Buffer(capacity=CAPACITY, press_back=0.0)
+        self.buffer = WatchedBuffer(capacity=CAPACITY, press_back=0.0)
         self.market = MarketClock()
         self.market.advance(start.now)
         self.ingest = Ingest(start.symbols, start.head, self.buffer, self.market, MachineClock(market))
@@ -92,13 +119,16 @@ class Feeder:
 
     def record_holes(self) -> None:
         """``Writer._record_holes``."""
+        before = self._holes()
         holes: list[Hole] = self.buffer.take_holes()
+        before |= {(h.symbol, m) for h in holes for m in range(minute_of(h.start), minute_of(h.end))}
         while holes:
             try:
                 self._store.record_missing(holes[0].symbol, holes[0].start, holes[0].end)
             except DatabaseAwayError:
                 for kept in holes:
-                    self.buffer.add_hole(kept)
+                    self.buffer.give_back(kept)
+                self._note_forgotten(before)
                 raise
             holes.pop(0)
 

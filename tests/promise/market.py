@@ -63,7 +63,8 @@ class Market:
         price = 100.0 + minute % 50
         if self.kind(symbol, minute) is Kind.QUIET:
             return symbol, ms(minute), price, price, price, price, 0.0, 0.0, 0, 0.0, 0.0
-        share = min(1.0, (min(when, self.final_at(symbol, minute)) - ms(minute)) / MINUTE_MS)
+        # Exact in the eight digits of both answers.
+        share = round(min(1.0, (min(when, self.final_at(symbol, minute)) - ms(minute)) / MINUTE_MS), 4)
         high = price - 9 if wrong else price + 2 * share
         return (
             symbol, ms(minute), price, high, price - share, price + share,
