@@ -22,6 +22,14 @@ log = get_logger(__name__)
 AUDIT_SECONDS: Final = 3600.0
 
 
+def audited_end(expected_end: int, committed: int) -> int:
+    """Return where an audit ends: after the last whole minute, but not past the newest one committed.
+
+    What lies beyond is still in this process's hands. All are Unix milliseconds.
+    """
+    return min(expected_end, committed + MINUTE_MS)
+
+
 class Auditor:
     """Looks over the whole history at start, after every reconnect of the writer, and every hour.
 
@@ -77,7 +85,7 @@ class Auditor:
             )
             if span is None or span["first"] is None:
                 continue
-            end = min(span["last"], self._writer.committed[symbol] + MINUTE_MS)
+            end = audited_end(span["last"], self._writer.committed[symbol])
             if span["first"] < end:
                 gaps = await ledger.record_missing(connection, symbol, span["first"], end, "audit")
                 found += len(gaps)

@@ -17,7 +17,7 @@ from marketdata.candles import candle_problem
 from marketdata.clock import Clock, MarketClock
 from marketdata.database import COMMAND_TIMEOUT, OPERATOR, TRANSIENT, Connection, connect, explain
 from marketdata.log import get_logger
-from marketdata.minutes import isoformat
+from marketdata.minutes import floor_minute, isoformat
 from marketdata.models import MINUTE_MS, Source
 from marketdata.settings import DatabaseSettings
 from marketdata.store import books, candles, ledger
@@ -37,6 +37,17 @@ async def _pulse(connection: Connection) -> None:
     """Raise when the database died or takes no writes: to be noticed before the next candle is due."""
     if await connection.fetchval("SHOW transaction_read_only", timeout=_PULSE_TIMEOUT) == "on":
         raise asyncpg.ReadOnlySQLTransactionError("the database takes no writes")
+
+
+def owed(item: Item) -> Hole:
+    """Return the minute of a candle that was refused: the exchange's own record may have it right."""
+    minute = floor_minute(item.candle.time)
+    return Hole(item.candle.symbol, minute, minute + MINUTE_MS, "invalid")
+
+
+def refused_holes(batch: Iterable[Item]) -> list[Hole]:
+    """Return the minutes of a written batch whose candles are in the ledger as invalid instead."""
+    return [owed(item) for item in batch if candle_problem(item.candle)]
 
 
 class Writer:
@@ -156,9 +167,8 @@ class Writer:
             return []
         self._limit = self._most
         self._buffer.drop(batch)
-        for item in batch:
-            if candle_problem(item.candle) is not None:
-                self._owe(item)
+        for hole in refused_holes(batch):
+            self._buffer.add_hole(hole)
         now = self._clock.monotonic()
         for item in batch:
             metrics.FRAME_TO_COMMIT_SECONDS.observe(now - item.received)
@@ -192,12 +202,7 @@ class Writer:
         log.error("candle_refused", candle=batch[0].candle, reason=str(error))
         await ledger.record_invalid(connection, batch[0].candle, Source.STREAM, str(error))
         self._buffer.drop(batch)
-        self._owe(batch[0])
-
-    def _owe(self, item: Item) -> None:
-        """Ask for a candle that is in the ledger as invalid: the exchange's own record may have it right."""
-        minute = item.candle.time - item.candle.time % MINUTE_MS
-        self._buffer.add_hole(Hole(item.candle.symbol, minute, minute + MINUTE_MS, "invalid"))
+        self._buffer.add_hole(owed(batch[0]))
 
     async def _write_books(self, connection: Connection) -> list[BookMinute]:
         """Commit the book minutes taken from the buffer and return them."""

@@ -1,0 +1,347 @@
+"""Every minute is accounted for, and nothing is invented, whatever the exchange, the network, the database
+and the processes do: the pure core of capture and repair, driven through faults of every kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import assume
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from tests.promise.feeder import Feeder
+from tests.promise.ledger import Entry
+from tests.promise.market import LISTED, SYMBOLS, Kind, Market, minute_of, ms
+from tests.promise.profile import machine_settings
+from tests.promise.repairer import CLAIM, CONFIRM_MS, ExchangeFailsError, Looks, Rest, work_over
+from tests.promise.store import DatabaseAwayError, Store
+
+from data_feeder.ingest import AHEAD_MOST_MS
+from data_feeder.sequence import LATE_AFTER_MS
+from marketdata.models import MINUTE_MS
+
+WORKERS = 2
+
+symbols = st.sampled_from(SYMBOLS)
+kinds = st.sampled_from([Kind.TRADED] * 4 + list(Kind))
+minutes_kinds = st.tuples(*[kinds] * len(SYMBOLS))
+heard = st.tuples(*[st.sampled_from([True, True, True, False])] * len(SYMBOLS))
+
+GARBAGE = [
+    b"", b"\xff", b"{", b"null", b"[]", b"7", b'"kline"', b"{}", b'{"data":null}', b'{"e":"kline"}',
+    b'{"e":"kline","E":1,"k":null}', b'{"e":"kline","E":1,"k":[]}', b'{"result":null,"id":1}',
+    b'{"code":2,"msg":"x"}', b'{"e":"serverShutdown","E":1}', b'{"e":"trade"}', b'{"u":1,"b":"x"}',
+    b'{"u":1,"s":"AUSDT","b":"1","B":"1","a":"2","A":"1"}',
+]  # fmt: skip
+
+
+def absurd(frame: dict[str, Any], how: str) -> dict[str, Any]:
+    """The frame with a time that cannot be, or a number that is none."""
+    k = frame["k"]
+    match how:
+        case "off the minute":
+            k["t"] += 1
+        case "years ahead":
+            k["t"] += 600_000 * MINUTE_MS
+            frame["E"] += 600_000 * MINUTE_MS
+        case "two days ahead":
+            k["t"] += 2 * AHEAD_MOST_MS
+            frame["E"] += 2 * AHEAD_MOST_MS
+        case "pushed before it began":
+            frame["E"] = k["t"] - 1
+        case "the beginning of time":
+            k["t"], frame["E"] = 0, 1
+        case "negative":
+            k["t"] = -MINUTE_MS
+        case "no number":
+            k["c"] = "nan"
+        case "endless":
+            k["h"] = "inf"
+        case "another interval":
+            k["i"] = "5m"
+        case "another symbol":
+            k["s"] = "CUSDT"
+    return frame
+
+
+HOW = [
+    "off the minute", "years ahead", "two days ahead", "pushed before it began", "the beginning of time",
+    "negative", "another interval", "another symbol",
+]  # fmt: skip
+NUMBERS = ["no number", "endless"]
+
+
+class CaptureMachine(RuleBasedStateMachine):
+    """One feeder that lives and dies, workers that live and die, and what is between them and the market."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.market = Market()
+        self.store = Store(self.market)
+        self.store.advance(self.market.now)
+        self.rest = Rest(self.market)
+        self.looks = Looks(self.market)
+        self.sent: list[dict[str, Any]] = []
+        self.workers: list[tuple[Entry, Iterator[None]] | None] = [None] * WORKERS
+        self.feeder: Feeder | None = Feeder(self.market, self.store, exchange_answers=True)
+        self.writing = False
+
+    # The market and its stream.
+
+    def _hear(self, frame: dict[str, Any]) -> None:
+        if self.feeder is not None:
+            self.feeder.hear(json.dumps(frame).encode())
+
+    def _push(self, symbol: str, minute: int, pushed: int, *, final: bool, heard: bool) -> None:
+        frame = self.market.frame(symbol, minute, pushed, final=final)
+        if frame is not None:
+            self.sent.append(frame)
+            if heard:
+                self._hear(copy.deepcopy(frame))
+
+    def _next_minute(self, kinds: tuple[Kind, ...], heard: tuple[bool, ...], late: int = 20) -> None:
+        ended = minute_of(self.market.now)
+        for symbol, kind in zip(SYMBOLS, kinds, strict=True):
+            # A record begins with a candle, and a listing is not learned of before it.
+            if ended + 1 > LISTED[symbol]:
+                self.market.kinds[symbol, ended + 1] = kind
+        self.market.now = ms(ended + 1) + late
+        for symbol, hear in zip(SYMBOLS, heard, strict=True):
+            early = self.market.kind(symbol, ended) is Kind.EARLY
+            pushed = self.market.final_at(symbol, ended) + 10 if early else self.market.now
+            self._push(symbol, ended, pushed, final=True, heard=hear)
+
+    @rule(kinds=minutes_kinds, heard=heard, late=st.sampled_from([20, 20, 700, 4_000]))
+    def a_minute_ends(self, kinds: tuple[Kind, ...], heard: tuple[bool, ...], late: int) -> None:
+        self._next_minute(kinds, heard, late)
+
+    @rule(seconds=st.sampled_from([1, 2, LATE_AFTER_MS // 1000, 20]), heard=heard)
+    def the_minute_goes_on(self, seconds: int, heard: tuple[bool, ...]) -> None:
+        end = ms(minute_of(self.market.now) + 1)
+        self.market.now = min(self.market.now + seconds * 1000, end - 1)
+        minute = minute_of(self.market.now)
+        for symbol, hear in zip(SYMBOLS, heard, strict=True):
+            if self.market.now < self.market.final_at(symbol, minute):
+                self._push(symbol, minute, self.market.now, final=False, heard=hear)
+
+    @precondition(lambda self: self.sent)
+    @rule(back=st.integers(0, 12))
+    def an_earlier_frame_comes(self, back: int) -> None:
+        """Delayed, repeated, out of order, or a snapshot after a reconnect."""
+        self._hear(copy.deepcopy(self.sent[-1 - back % len(self.sent)]))
+
+    @rule(raw=st.sampled_from(GARBAGE))
+    def garbage_comes(self, raw: bytes) -> None:
+        if self.feeder is not None:
+            self.feeder.hear(raw)
+
+    @precondition(lambda self: self.sent)
+    @rule(back=st.integers(0, 3), how=st.sampled_from(HOW + NUMBERS))
+    def a_frame_that_cannot_be_comes(self, back: int, how: str) -> None:
+        self._hear(absurd(copy.deepcopy(self.sent[-1 - back % len(self.sent)]), how))
+
+    @rule(symbol=symbols, back=st.integers(0, 8), hidden=st.booleans())
+    def a_row_is_hidden_or_shown(self, symbol: str, back: int, hidden: bool) -> None:
+        minute = minute_of(self.market.now) - back
+        assume(minute > LISTED[symbol])
+        (self.market.hidden.add if hidden else self.market.hidden.discard)((symbol, minute))
+
+    @rule(fails=st.booleans(), lacks=st.none() | st.integers(0, 2), behind=st.sampled_from([0, 100, 1_000]))
+    def rest_gets_worse(self, fails: bool, lacks: int | None, behind: int) -> None:
+        self.rest.fails, self.rest.lacks, self.rest.behind = fails, lacks, behind
+
+    # The feeder and its database.
+
+    @precondition(lambda self: self.feeder is not None)
+    @rule(symbol=symbols)
+    def a_stream_is_silent(self, symbol: str) -> None:
+        assert self.feeder is not None
+        self.feeder.silence(symbol)
+
+    @precondition(lambda self: self.feeder is not None)
+    @rule()
+    def the_feeder_crashes(self) -> None:
+        self.feeder, self.writing = None, False
+
+    @precondition(lambda self: self.feeder is None and not self.store.away)
+    @rule(exchange_answers=st.booleans(), audited=st.booleans())
+    def the_feeder_starts(self, exchange_answers: bool, audited: bool) -> None:
+        self.feeder = Feeder(self.market, self.store, exchange_answers=exchange_answers)
+        if audited:
+            self.feeder.audit()
+
+    @rule(away=st.booleans())
+    def the_database_goes_or_comes(self, away: bool) -> None:
+        self.store.away = away
+
+    @precondition(lambda self: self.feeder is not None and not self.writing)
+    @rule(most=st.sampled_from([1, 2, 5, 5]), steps=st.sampled_from([0, 1, 2, 3, 3, 3]), waits=st.booleans())
+    def the_writer_writes(self, most: int, steps: int, waits: bool) -> None:
+        assert self.feeder is not None
+        try:
+            self.feeder.begin_batch(most)
+            self.writing = waits
+            if not waits:
+                self.feeder.end_batch(steps)
+        except DatabaseAwayError:
+            pass
+
+    @precondition(lambda self: self.writing)
+    @rule(steps=st.sampled_from([0, 1, 2, 3, 3, 3]))
+    def the_writer_ends(self, steps: int) -> None:
+        assert self.feeder is not None
+        self.writing = False
+        with contextlib.suppress(DatabaseAwayError):
+            self.feeder.end_batch(steps)
+
+    @precondition(lambda self: self.feeder is not None)
+    @rule()
+    def an_audit(self) -> None:
+        assert self.feeder is not None
+        with contextlib.suppress(DatabaseAwayError):
+            self.feeder.audit()
+
+    # Requests and repairs.
+
+    @rule(symbol=symbols, back=st.integers(1, 12), length=st.integers(1, 12))
+    def somebody_asks(self, symbol: str, back: int, length: int) -> None:
+        end = min(minute_of(self.market.now) - back + length, self.store.ledger.now // MINUTE_MS)
+        start = max(0, minute_of(self.market.now) - back)
+        assume(start < end and not self.store.away)
+        self.store.record_missing(symbol, ms(start), ms(end), reopen=True)
+
+    def _work(self, which: int, steps: int) -> None:
+        work = self.workers[which]
+        if work is None:
+            return
+        entry, running = work
+        try:
+            for _ in range(steps):
+                next(running)
+        except StopIteration:
+            self.workers[which] = None
+        except (DatabaseAwayError, ExchangeFailsError):
+            self.workers[which] = None
+            if not self.store.away:
+                self.store.ledger.release(entry.id, held=True)
+
+    @rule(which=st.integers(0, WORKERS - 1), steps=st.sampled_from([1, 2, 4, 100, 100]))
+    def a_worker_works(self, which: int, steps: int) -> None:
+        if self.workers[which] is None and not self.store.away:
+            claimable = self.store.ledger.claimable()
+            if claimable:
+                entry = self.store.ledger.claim(claimable[0], CLAIM)
+                copied = copy.copy(entry)
+                running = work_over(copied, self.market, self.store, self.rest, self.looks)
+                self.workers[which] = copied, running
+        self._work(which, steps)
+
+    @rule(which=st.integers(0, WORKERS - 1))
+    def a_worker_dies(self, which: int) -> None:
+        self.workers[which] = None
+
+    @rule()
+    def leases_and_pauses_end(self) -> None:
+        """Also of work that is still being done: it took longer than its lease."""
+        for entry in self.store.ledger.entries:
+            entry.held = False
+
+    # What must hold at any time.
+
+    @invariant()
+    def every_minute_is_accounted_for(self) -> None:
+        if self.feeder is None:
+            return
+        held = self.feeder.in_memory()
+        for symbol in SYMBOLS:
+            start = minute_of(self.feeder.start) + 1
+            # Before the start's audit, what was before the start is not yet claimed to be known.
+            known = range(
+                0 if self.feeder.audited else start, minute_of(self.feeder.ingest.sequences[symbol].head) + 1
+            )
+            lost = set(known) - self.store.covered(symbol)
+            lost -= {m for s, m in held | self.feeder.forgotten if s == symbol}
+            assert not lost, f"{symbol}: nobody accounts for {sorted(lost)}"
+
+    @invariant()
+    def nothing_is_invented(self) -> None:
+        for (symbol, minute), (candle, _) in self.store.candles.items():
+            assert candle == self.market.final(symbol, minute)
+
+    @invariant()
+    def the_ledger_is_in_order(self) -> None:
+        assert self.store.ledger.overlaps() == []
+        assert self.looks.wrongly_confirmed == set()
+
+    # In the end everything works again.
+
+    def _repair_all(self) -> None:
+        for _ in range(200):
+            self.leases_and_pauses_end()
+            self.rest = Rest(self.market)
+            claimable = self.store.ledger.claimable()
+            if not claimable:
+                return
+            for which in range(WORKERS):
+                self.a_worker_works(which, 1000)
+        raise AssertionError(
+            f"repairs do not end: {[e for e in self.store.ledger.entries if not e.resolved]}"
+        )
+
+    def teardown(self) -> None:
+        self.store.away = False
+        self.market.hidden.clear()
+        self.workers = [None] * WORKERS
+        good = (Kind.TRADED,) * len(SYMBOLS)
+        for _ in range(3 + CONFIRM_MS // MINUTE_MS):
+            self._next_minute(good, (False,) * len(SYMBOLS))
+        self.market.now += 2_000
+        self.feeder = Feeder(self.market, self.store, exchange_answers=True)
+        self.feeder.audit()
+        self.every_minute_is_accounted_for()
+        self._repair_all()
+        for _ in range(1 + CONFIRM_MS // MINUTE_MS):
+            self._next_minute(good, (False,) * len(SYMBOLS))
+        self.market.now += 2_000
+        self.feeder = Feeder(self.market, self.store, exchange_answers=True)
+        self.feeder.audit()
+        self._repair_all()
+        end = minute_of(self.market.now)
+        self._compare(end, {m for m in range(end)}, "outage")
+        # A row that both looks did not show is an outage until somebody asks.
+        for symbol in SYMBOLS:
+            self.store.record_missing(symbol, ms(0), ms(end), reopen=True)
+        self._repair_all()
+        self._compare(end, set(), "")
+
+    def _compare(self, end: int, pardoned: set[int], status: str) -> None:
+        """The store equals the exchange's record, but for ``pardoned`` minutes that are ``status``."""
+        open_gaps = [e for e in self.store.ledger.entries if not e.resolved]
+        assert not open_gaps, f"still open: {open_gaps}"
+        for symbol in SYMBOLS:
+            first = max(0, LISTED[symbol])
+            coverage = self.store.ledger.coverage(symbol, 0, end)
+            assert list(coverage) == list(range(first, end)), f"{symbol}: {coverage}"
+            for minute in range(first, end):
+                true, stored = self.market.final(symbol, minute), self.store.candles.get((symbol, minute))
+                if stored is None and true is not None and minute in pardoned and coverage[minute] == status:
+                    continue
+                assert (stored[0] if stored else None) == true, f"{symbol} {minute}"
+                assert coverage[minute] != "missing", f"{symbol} {minute} is missing"
+
+
+@pytest.mark.promise
+@pytest.mark.timeout(0)
+def test_every_minute_is_accounted_for_and_none_is_invented() -> None:
+    run_state_machine_as_test(CaptureMachine, settings=machine_settings(examples=200, steps=50))
