@@ -34,6 +34,7 @@ class Faults:
         self.publisher: Publisher | None = None
         self.injected: deque[dict[str, Any]] = deque(maxlen=_RECORDS_KEPT)
         self._faults: list[Fault] = []
+        self._maybe_live: dict[Phase, list[Fault]] = {phase: [] for phase in Phase}
         self._held: dict[str, list[Frame]] = {}
         self._next_id = 1
 
@@ -64,12 +65,15 @@ class Faults:
             self._record(fault, detail)
         self._next_id += 1
         self._faults.append(fault)
+        self._maybe_live[found.phase].append(fault)
         return fault
 
     def clear(self, fault_id: int | None = None) -> int:
         """Remove one fault or all; returns how many. What already happened stays happened."""
         gone = [fault for fault in self._faults if fault_id in (None, fault.id)]
         self._faults = [fault for fault in self._faults if fault not in gone]
+        for phase, faults in self._maybe_live.items():
+            self._maybe_live[phase] = [fault for fault in faults if fault not in gone]
         this_minute = self.clock.now_ms() // MINUTE_MS * MINUTE_MS
         for fault in gone:
             span = fault.state.get("span")
@@ -196,7 +200,12 @@ class Faults:
         self._held.setdefault(frame.stream, []).append(frame)
 
     def _live(self, phase: Phase) -> list[Fault]:
-        return [fault for fault in self._faults if fault.kind.phase is phase and fault.live]
+        """Asked for every frame: what is used up is forgotten here, so that a long storm stays cheap."""
+        faults = self._maybe_live[phase]
+        live = [fault for fault in faults if fault.live]
+        if len(live) < len(faults):
+            self._maybe_live[phase] = live
+        return live[:]
 
     def _spend(self, fault: Fault, detail: dict[str, Any]) -> None:
         if fault.remaining is not None:
