@@ -6,19 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 from tests.acceptance.own_server import OwnServer
-from tests.acceptance.storm_script import (
-    CALM,
-    END,
-    LIVE,
-    PROCESS_KINDS,
-    SYMBOLS,
-    Event,
-)
+from tests.acceptance.storm_script import CALM, END, LIVE, PROCESS_KINDS, SYMBOLS, Event
 from tests.processes import Program, answer, database_environment, free_port, until
 
 from marketdata.minutes import from_datetime, isoformat
@@ -64,7 +58,8 @@ class Storm:
         }
         self.simulator = Program(
             folder / "simulator.log", "exchange_simulator",
-            "--replay", str(days), "--symbols", ",".join(SYMBOLS), "--start", str(LIVE), "--speed", "60", "--no-wait",
+            "--replay", str(days), "--symbols", ",".join(SYMBOLS), "--no-wait",
+            "--start", str(LIVE), "--speed", "60",
             "--stream-port", str(stream), "--http-port", str(self._http),
             "--open-frames-per-minute", "2", "--book-frames-per-minute", "2",
         )  # fmt: skip
@@ -84,6 +79,7 @@ class Storm:
         self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._http}", timeout=30)
         self._doing: set[asyncio.Task[None]] = set()
         self._speed = 60.0
+        self._governed = True
         self._disturbed = time.monotonic()
         self._started = time.monotonic()
 
@@ -121,21 +117,21 @@ class Storm:
         watching = [asyncio.create_task(self._supervise()), asyncio.create_task(self._govern())]
         try:
             await self._run_at(SPEED)
-            self._lap("started")
+            self.lap("started")
             for event in events:
                 await self._reach(event.at, watching)
                 await self._perform(event)
             await self._reach(CALM, watching)
             await self._calm_down()
-            self._lap("storm over")
+            self.lap("storm over")
             await self._run_at(CALMING)
             self._governed = False
             await until(self._no_gaps, seconds=150, what="every gap is closed", programs=self.programs)
-            self._lap("gaps closed")
+            self.lap("gaps closed")
             await self._run_at(SPEED)
             self._governed = True
             await self._reach(END, watching)
-            self._lap("market closed")
+            self.lap("market closed")
         finally:
             for task in watching:
                 task.cancel()
@@ -148,10 +144,6 @@ class Storm:
     async def health(self, program: Program) -> dict[str, Any]:
         """Return a service's own account of itself, ``{}`` while it has none."""
         return await answer(self._health[program])
-
-    # What is done to the market ------------------------------------------------------------------
-
-    _governed = True
 
     async def _run_at(self, speed: float) -> None:
         self._speed = speed
@@ -181,7 +173,7 @@ class Storm:
                 await self._run_at(wanted)
             if time.monotonic() - said > 5:
                 said = time.monotonic()
-                self._note(
+                self.note(
                     f"behind {behind} min, missing {missing}, buffered {feeder.get('candles_buffered')},"
                     f" speed {self._speed:.0f}, {len(self.done)} lines, feeder {feeder.get('reasons')},"
                     f" handler {handler.get('reasons')}",
@@ -197,11 +189,9 @@ class Storm:
         self.halts = state["halts"]
         await self._client.delete("/control/faults")
 
-    # What is done to everybody -------------------------------------------------------------------
-
     async def _perform(self, event: Event) -> None:
         now = await self.now()
-        self._note(f"{event.kind} {event.params} (due {isoformat(event.at)})", now)
+        self.note(f"{event.kind} {event.params} (due {isoformat(event.at)})", now)
         self.performed[event.kind] += 1
         self._disturbed = time.monotonic()
         if event.kind in PROCESS_KINDS:
@@ -245,6 +235,10 @@ class Storm:
         elif kill:
             await asyncio.to_thread(program.kill)
         else:
+            # One that has not begun yet knows no other answer to a signal than to die of it.
+            deadline = time.monotonic() + 20
+            while program in self._health and not await self.health(program) and time.monotonic() < deadline:
+                await asyncio.sleep(0.1)
             code = await asyncio.to_thread(program.stop, 30)
             if code != 0:
                 self.crashes.append(f"{program.log.stem} ended with {code} when it was asked to stop")
@@ -252,7 +246,7 @@ class Storm:
     def _crashed(self, program: Program) -> None:
         tail = "\n".join(program.output().splitlines()[-3:])
         self.crashes.append(f"{program.log.stem} ended by itself with {program.wait(1)}: {tail}")
-        self._note(self.crashes[-1], 0)
+        self.note(self.crashes[-1])
 
     async def _supervise(self) -> None:
         """Start again what ended by itself, as a deployment would; it counts against us all the same."""
@@ -262,8 +256,6 @@ class Storm:
                 if not self._held[program].locked() and not program.running:
                     self._crashed(program)
                     program.start()
-
-    # What is waited for --------------------------------------------------------------------------
 
     async def _exchange_answers(self) -> bool:
         assert self.simulator.running, self.simulator.output()
@@ -279,11 +271,13 @@ class Storm:
         feeder, handler = await asyncio.gather(self.health(self.feeder), self.health(self.handler))
         return feeder.get("candles_buffered") == 0 and handler.get("open_gaps") == 0
 
-    def _lap(self, name: str) -> None:
+    def lap(self, name: str) -> None:
+        """Note when a part of the storm was over."""
         self.seconds[name] = time.monotonic() - self._started
-        self._note(f"=== {name}", 0)
+        self.note(f"=== {name}")
 
-    def _note(self, text: str, now: int) -> None:
+    def note(self, text: str, now: int = 0) -> None:
+        """Keep a line of the storm's own log; ``now`` is market time."""
         line = f"{time.monotonic() - self._started:7.2f} {isoformat(now) if now else ''} {text}"
         self.done.append(line)
         with (self.folder / "storm.log").open("a") as file:
@@ -291,6 +285,4 @@ class Storm:
 
 
 def _ms(text: str) -> int:
-    from datetime import datetime
-
     return from_datetime(datetime.fromisoformat(text))

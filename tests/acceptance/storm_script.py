@@ -96,9 +96,6 @@ def script(seed: int) -> list[Event]:
             continue
         for n in range(count):
             events += _happening(rng, kind, n, _instant(rng, kind, n))
-    # Only once: it closes an address for five minutes, and the other one is all there is left.
-    restricted = {"status": 451, "count": 1, "path": "klines"}
-    events.append(Event(_instant(rng, "rest_status", 99), "rest_status", restricted))
     return sorted(events, key=lambda event: event.at)
 
 
@@ -157,8 +154,14 @@ def _happening(rng: random.Random, kind: str, n: int, at: int) -> list[Event]:
         case "corrupt_frames":
             some = {"count": rng.randrange(1, 20), "frames": rng.choice(("kline", "all"))}
         case "rest_status":
-            status, wait = rng.choice(((429, 1), (429, 2), (418, 2), (403, 1), (500, None), (503, None), (504, None)))
-            some = {"status": status, "count": rng.randrange(1, 4), "path": rng.choice(("", "klines", "time"))}
+            status, wait = rng.choice(
+                ((429, 1), (429, 2), (418, 2), (403, 1), (500, None), (503, None), (504, None))
+            )
+            some = {
+                "status": status,
+                "count": rng.randrange(1, 4),
+                "path": rng.choice(("", "klines", "time")),
+            }
             some |= {} if wait is None else {"retry_after": wait}
         case "rest_html" | "rest_truncated_json" | "rest_connection_reset":
             some = {"count": rng.randrange(1, 4), "path": rng.choice(("", "klines"))}
@@ -170,7 +173,10 @@ def _happening(rng: random.Random, kind: str, n: int, at: int) -> list[Event]:
             hole = Event(at, "withhold_final", dict(some))
             return [hole, Event(at, kind, some | {"count": rng.randrange(1, 4)})]
         case "rest_wrong_rows":
-            some = {"how": rng.choice(("outside", "reversed", "shuffled", "repeated")), "count": rng.randrange(1, 4)}
+            some = {
+                "how": rng.choice(("outside", "reversed", "shuffled", "repeated")),
+                "count": rng.randrange(1, 4),
+            }
         case "archive_status":
             some = {"status": rng.choice((404, 403, 500)), "count": rng.randrange(1, 4)}
         case "archive_delay":

@@ -58,7 +58,8 @@ async def archive_status(fault: Fault, path: str, world: World) -> Answer:
     """S3's body for it."""
     status = int(fault.params["status"])
     code, message = _MESSAGES.get(status, ("InternalError", "We encountered an internal error."))
-    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
+    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n{error}'
     return Answer(status, body.encode(), {"Content-Type": "application/xml"})
 
 
@@ -93,7 +94,7 @@ def archive_truncated(fault: Fault, spoil: Spoil, world: World) -> Published:
     "archive_rows",
     Phase.ARCHIVE,
     "The file is wrong and its CHECKSUM right: `defect` is `lacking` (`rows` rows in a row are not there), "
-    "`off_grid` (`rows` rows open seconds late), `unit` (micro- for milliseconds, or the reverse) or `header`.",
+    "`off_grid` (`rows` rows open seconds late), `unit` (micro- for milliseconds, or back) or `header`.",
     choices={"defect": ("lacking", "off_grid", "unit", "header")},
     defect="lacking",
     rows=5,

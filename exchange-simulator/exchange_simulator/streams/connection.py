@@ -45,7 +45,7 @@ class StreamConnection(ServerConnection):
         super().__init__(*args, **kwargs)
         self._received: deque[float] = deque()
         self.stuck = False
-        """Whether it plays dead: what comes in is ignored, and nothing goes out, until the reader hangs up."""
+        """Whether it plays dead: deaf and dumb, but open, until the reader hangs up."""
 
     def stop_pings(self) -> None:
         """Ping this reader no more, and don't miss its pongs."""
