@@ -23,6 +23,7 @@ SLOW: Final = SPEED / 6
 """The market's speed while the pipeline is behind for no fault of the storm's."""
 CALMING: Final = 300
 """Its speed while the last gaps are being closed: an outage is confirmed only when time goes on."""
+_LATE_MINUTES: Final = 180
 _BEHIND_MINUTES: Final = 700
 _MISSING_MINUTES: Final = 30_000
 _RECENT_SECONDS: Final = 4.0
@@ -73,6 +74,7 @@ class Storm:
         self._health = {
             self.feeder: f"http://127.0.0.1:{feeder_port}/health",
             self.handler: f"http://127.0.0.1:{handler_port}/health",
+            self.second: f"http://127.0.0.1:{second_port}/health",
         }
         self._held = {program: asyncio.Lock() for program in (self.feeder, self.handler, self.second)}
         self._database_held = asyncio.Lock()
@@ -80,6 +82,8 @@ class Storm:
         self._doing: set[asyncio.Task[None]] = set()
         self._speed = 60.0
         self._governed = True
+        self._late = 0
+        self._shifts: dict[int, int] = {}
         self._disturbed = time.monotonic()
         self._started = time.monotonic()
 
@@ -158,7 +162,10 @@ class Storm:
             await asyncio.sleep(min(0.5, max(0.005, (at - now) / 1000 / self._speed)))
 
     async def _govern(self) -> None:
-        """Slow the market while the pipeline is behind though nothing has just been done to it."""
+        """Slow the market while the pipeline is behind though nothing has just been done to it.
+
+        Or while the script is: on a slow machine a storm takes longer, and is as hard.
+        """
         said = 0.0
         while True:
             await asyncio.sleep(0.5)
@@ -168,7 +175,8 @@ class Storm:
             behind = (now - _ms(last)) // MINUTE_MS if last else 0
             missing = handler.get("minutes_missing") or 0
             quiet = time.monotonic() - self._disturbed > _RECENT_SECONDS
-            wanted = SLOW if quiet and (behind > _BEHIND_MINUTES or missing > _MISSING_MINUTES) else SPEED
+            owing = quiet and (behind > _BEHIND_MINUTES or missing > _MISSING_MINUTES)
+            wanted = SLOW if owing or self._late > _LATE_MINUTES else SPEED
             if self._governed and wanted != self._speed:
                 await self._run_at(wanted)
             if time.monotonic() - said > 5:
@@ -191,15 +199,21 @@ class Storm:
 
     async def _perform(self, event: Event) -> None:
         now = await self.now()
-        self.note(f"{event.kind} {event.params} (due {isoformat(event.at)})", now)
+        self._late = (now - event.at) // MINUTE_MS
+        params = dict(event.params)
+        if "start" in params:
+            # Minutes that were still to come are still to come: what belongs together moves together.
+            shift = self._shifts.setdefault(event.at, max(self._late, 0) * MINUTE_MS)
+            params |= {"start": params["start"] + shift, "end": params["end"] + shift}
+        self.note(f"{event.kind} {params} (due {isoformat(event.at)})", now)
         self.performed[event.kind] += 1
-        self._disturbed = time.monotonic()
         if event.kind in PROCESS_KINDS:
-            task = asyncio.create_task(self._act(event.kind, **event.params))
+            self._disturbed = time.monotonic()
+            task = asyncio.create_task(self._act(event.kind, **params))
             self._doing.add(task)
             task.add_done_callback(self._ended)
             return
-        reply = await self._client.post("/control/faults", json={"kind": event.kind, **event.params})
+        reply = await self._client.post("/control/faults", json={"kind": event.kind, **params})
         assert reply.status_code == 200, f"{event}: {reply.text}"
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -237,7 +251,7 @@ class Storm:
         else:
             # One that has not begun yet knows no other answer to a signal than to die of it.
             deadline = time.monotonic() + 20
-            while program in self._health and not await self.health(program) and time.monotonic() < deadline:
+            while not await self.health(program) and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
             code = await asyncio.to_thread(program.stop, 30)
             if code != 0:

@@ -120,7 +120,7 @@ def _happening(rng: random.Random, kind: str, n: int, at: int) -> list[Event]:
         case "drop_connections":
             some = {"mode": rng.choice(("abort", "close"))}
         case "refuse_connections":
-            some = {"status": rng.choice((0, 0, 429, 503)), "for_seconds": rng.choice((0.2, 0.5, 1.0))}
+            some = {"status": rng.choice((0, 0, 429, 503)), "count": rng.randrange(1, 4)}
             cut = Event(at + MINUTE_MS, "drop_connections", {"mode": "abort"})
             return [Event(at, kind, some), cut]
         case "server_shutdown":
