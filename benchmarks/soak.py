@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 import psutil
-from tests.processes import Program, database_environment, free_port
+from tests.processes import Program, answer, database_environment, free_port, until
 
 from benchmarks.server import fresh_database
 from marketdata import database as db
@@ -63,19 +63,19 @@ async def look(
     started: float, feeder: psutil.Process, handler: psutil.Process, connection: Connection
 ) -> Sample:
     """Take a sample. Raises ``psutil.NoSuchProcess`` when a service has ended."""
-    seen: list[Any] = []
-    for process in (feeder, handler):
-        seen += [
-            round(process.memory_info().rss / 1e6, 1),
-            process.num_fds(),
-            len(process.net_connections()),
-        ]
     row = await connection.fetchrow(
         "SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         " AND pid <> pg_backend_pid()) AS connections, (SELECT count(*) FROM candles_1m) AS candles"
     )
     assert row is not None
-    return Sample(round(time.monotonic() - started, 1), *seen, row["connections"], row["candles"])
+    return Sample(
+        round(time.monotonic() - started, 1), *of(feeder), *of(handler), row["connections"], row["candles"]
+    )
+
+
+def of(process: psutil.Process) -> tuple[float, int, int]:
+    """Return a process's resident MB, open descriptors and connections."""
+    return round(process.memory_info().rss / 1e6, 1), process.num_fds(), len(process.net_connections())
 
 
 def verdict(samples: Sequence[Sample], warm: float) -> dict[str, Any]:
@@ -137,10 +137,16 @@ async def run(minutes: float) -> dict[str, Any]:
             feeder = Program(Path(folder, "feeder.log"), "data_feeder", environment=environment)
             handler = Program(Path(folder, "handler.log"), "gap_handler", environment=environment)
             connection = await db.connect(database, "soak")
+
+            async def listening() -> bool:
+                asked = [answer(f"http://127.0.0.1:{port}/health") for port in (feeder_port, handler_port)]
+                return all(await asyncio.gather(*asked))
+
             try:
                 for program in (simulator, handler, feeder):
                     program.start()
-                services = [psutil.Process(program.pid) for program in (feeder, handler)]
+                await until(listening, seconds=120, what="both services answer")
+                services = psutil.Process(feeder.pid), psutil.Process(handler.pid)
                 started = time.monotonic()
                 cut = started + 60
                 while (now := time.monotonic()) < started + minutes * 60:

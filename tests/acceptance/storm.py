@@ -19,7 +19,7 @@ from marketdata.minutes import from_datetime, isoformat
 from marketdata.models import MINUTE_MS
 
 SPEED: Final = 12_000
-SLOW: Final = SPEED / 6
+SLOW: Final = SPEED / 4
 """The market's speed while the pipeline is behind for no fault of the storm's."""
 CALMING: Final = 300
 """Its speed while the last gaps are being closed: an outage is confirmed only when time goes on."""

@@ -19,8 +19,8 @@ async def test_a_database_that_goes_away_during_the_start_is_waited_for(
     ended = 0
     while not waiting.done() and ended < 3:
         ended += await connection.fetchval(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name IN ('gap_handler-wait', 'marketdata-wait')"
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name IN ('gap_handler-wait', 'marketdata-wait')"
         )
         await asyncio.sleep(0)
     await connection.close()
