@@ -23,7 +23,7 @@ SLOW: Final = SPEED / 4
 """The market's speed while the pipeline is behind for no fault of the storm's."""
 CALMING: Final = 300
 """Its speed while the last gaps are being closed: an outage is confirmed only when time goes on."""
-_LATE_MINUTES: Final = 180
+_LATE_MINUTES: Final = 240
 _BEHIND_MINUTES: Final = 700
 _MISSING_MINUTES: Final = 30_000
 _RECENT_SECONDS: Final = 4.0
@@ -82,7 +82,7 @@ class Storm:
         self._doing: set[asyncio.Task[None]] = set()
         self._speed = 60.0
         self._governed = True
-        self._late = 0
+        self._standing = False
         self._shifts: dict[int, int] = {}
         self._disturbed = time.monotonic()
         self._started = time.monotonic()
@@ -126,10 +126,11 @@ class Storm:
                 await self._reach(event.at, watching)
                 await self._perform(event)
             await self._reach(CALM, watching)
+            await self._resume()
             await self._calm_down()
             self.lap("storm over")
-            await self._run_at(CALMING)
             self._governed = False
+            await self._run_at(CALMING)
             await until(self._no_gaps, seconds=150, what="every gap is closed", programs=self.programs)
             self.lap("gaps closed")
             await self._run_at(SPEED)
@@ -154,18 +155,26 @@ class Storm:
         await self._client.post("/control/clock", json={"speed": speed})
 
     async def _reach(self, at: int, watching: list[asyncio.Task[None]]) -> None:
-        """Wait for a market instant."""
+        """Wait for a market instant. The market stands still for a driver that has fallen behind it:
+        on a slow machine a storm takes longer, and is as hard.
+        """
         while (now := await self.now()) < at:
+            await self._resume()
             for task in watching:
                 if task.done():
                     task.result()
             await asyncio.sleep(min(0.5, max(0.005, (at - now) / 1000 / self._speed)))
+        if now > at + _LATE_MINUTES * MINUTE_MS and not self._standing:
+            self._standing = True
+            await self._client.post("/control/clock", json={"pause": True})
+
+    async def _resume(self) -> None:
+        if self._standing:
+            self._standing = False
+            await self._client.post("/control/clock", json={"resume": True})
 
     async def _govern(self) -> None:
-        """Slow the market while the pipeline is behind though nothing has just been done to it.
-
-        Or while the script is: on a slow machine a storm takes longer, and is as hard.
-        """
+        """Slow the market while the pipeline is behind though nothing has just been done to it."""
         said = 0.0
         while True:
             await asyncio.sleep(0.5)
@@ -176,7 +185,7 @@ class Storm:
             missing = handler.get("minutes_missing") or 0
             quiet = time.monotonic() - self._disturbed > _RECENT_SECONDS
             owing = quiet and (behind > _BEHIND_MINUTES or missing > _MISSING_MINUTES)
-            wanted = SLOW if owing or self._late > _LATE_MINUTES else SPEED
+            wanted = SLOW if owing else SPEED
             if self._governed and wanted != self._speed:
                 await self._run_at(wanted)
             if time.monotonic() - said > 5:
@@ -199,11 +208,10 @@ class Storm:
 
     async def _perform(self, event: Event) -> None:
         now = await self.now()
-        self._late = (now - event.at) // MINUTE_MS
         params = dict(event.params)
         if "start" in params:
             # Minutes that were still to come are still to come: what belongs together moves together.
-            shift = self._shifts.setdefault(event.at, max(self._late, 0) * MINUTE_MS)
+            shift = self._shifts.setdefault(event.at, max(now - event.at, 0) // MINUTE_MS * MINUTE_MS)
             params |= {"start": params["start"] + shift, "end": params["end"] + shift}
         self.note(f"{event.kind} {params} (due {isoformat(event.at)})", now)
         self.performed[event.kind] += 1

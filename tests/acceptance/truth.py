@@ -13,6 +13,7 @@ import numpy as np
 from marketdata.database import Connection
 from marketdata.features.engine import compute
 from marketdata.features.registry import MAX_WINDOW, NAMES
+from marketdata.minutes import isoformat
 from marketdata.models import MINUTE_MS, Candle
 from marketdata.store import features
 
@@ -63,25 +64,33 @@ async def assert_features_equal_batch(
         window = await features.load_window(connection, symbol, first - MAX_WINDOW * MINUTE_MS, end)
         batch = compute(window)
         records = await connection.fetch(
-            "SELECT time, values, window_coverage FROM feature_values WHERE symbol = $1 ORDER BY time", symbol
+            "SELECT time, values, window_coverage, known_at FROM feature_values WHERE symbol = $1 ORDER BY time",
+            symbol,
         )
-        times, wanted = {r["time"] for r in records}, set(batch.time[batch.emit].tolist())
+        times, wanted = [r["time"] for r in records], batch.time[batch.emit].tolist()
         assert times == wanted, (
-            f"{symbol}: feature rows missing at {sorted(wanted - times)[:5]} ({len(wanted - times)}),"
-            f" too many at {sorted(times - wanted)[:5]} ({len(times - wanted)})"
+            f"{symbol}: feature rows missing at {spans(set(wanted) - set(times))},"
+            f" too many at {spans(set(times) - set(wanted))}"
         )
         live = np.array([[np.nan if v is None else v for v in r["values"]] for r in records])
         right = batch.values[batch.emit]
-        at = batch.time[batch.emit]
-        for position, name in enumerate(NAMES):
-            differing = np.flatnonzero(np.isnan(live[:, position]) != np.isnan(right[:, position]))
-            assert not len(differing), (
-                f"{symbol}: {name} null in one of live and batch at {at[differing][:5]} ({len(differing)})"
-            )
-            differing = np.flatnonzero(np.abs(live[:, position] - right[:, position]) > 1e-9)
-            assert not len(differing), (
-                f"{symbol}: {name} differs at {at[differing][:5]} ({len(differing)}):"
-                f" live {live[differing[:3], position]}, batch {right[differing[:3], position]}"
+        unlike = (np.isnan(live) != np.isnan(right)) | (np.abs(live - right) > 1e-9)
+        if unlike.any():
+            rows = np.flatnonzero(unlike.any(axis=1))
+            known = {isoformat(records[n]["known_at"]) for n in rows}
+            worst = int(np.argmax(unlike.sum(axis=0)))
+            raise AssertionError(
+                f"{symbol}: {len(rows)} feature rows are not the batch's, at {spans(times[n] for n in rows)},"
+                f" computed when the market was at {sorted(known)[:20]};"
+                f" most of all {NAMES[worst]}: {live[rows[:4], worst]} where {right[rows[:4], worst]} is right;"
+                f" {[name for name, bad in zip(NAMES, unlike.any(axis=0), strict=True) if bad]}"
             )
         coverage = np.array([r["window_coverage"] for r in records])
         np.testing.assert_allclose(coverage, batch.window_coverage[batch.emit], rtol=0, atol=1e-9)
+
+
+def spans(minutes: Iterable[int]) -> str:
+    """Return minutes (Unix ms) as ranges to be read, the first ten."""
+    found = runs(minutes)
+    said = ", ".join(f"{isoformat(a)} to {isoformat(b)}" for a, b in found[:10])
+    return f"{len(found)} ranges: {said}" if found else "none"
