@@ -64,7 +64,8 @@ async def assert_features_equal_batch(
         window = await features.load_window(connection, symbol, first - MAX_WINDOW * MINUTE_MS, end)
         batch = compute(window)
         records = await connection.fetch(
-            "SELECT time, values, window_coverage, known_at FROM feature_values WHERE symbol = $1 ORDER BY time",
+            "SELECT time, values, window_coverage, known_at FROM feature_values WHERE symbol = $1"
+            " ORDER BY time",
             symbol,
         )
         times, wanted = [r["time"] for r in records], batch.time[batch.emit].tolist()
@@ -82,7 +83,7 @@ async def assert_features_equal_batch(
             raise AssertionError(
                 f"{symbol}: {len(rows)} feature rows are not the batch's, at {spans(times[n] for n in rows)},"
                 f" computed when the market was at {sorted(known)[:20]};"
-                f" most of all {NAMES[worst]}: {live[rows[:4], worst]} where {right[rows[:4], worst]} is right;"
+                f" most of all {NAMES[worst]}: {live[rows[:4], worst]}, right {right[rows[:4], worst]};"
                 f" {[name for name, bad in zip(NAMES, unlike.any(axis=0), strict=True) if bad]}"
             )
         coverage = np.array([r["window_coverage"] for r in records])
