@@ -47,7 +47,7 @@ class Simulator:
         self.faults = Faults(self.clock, self.market, self.hub)
         self._publisher = Publisher(self.clock, self.market, self.hub, config, self.faults.distort)
         self.faults.publisher = self._publisher
-        self._streams = StreamServer(config, self.clock, self.hub, self.faults.refusal)
+        self._streams = StreamServer(config, self.clock, self.hub, self.faults.refusal, self.faults.greet)
         self._http = HttpServer(build_app(config, self.clock, self.market, self.hub, self.faults))
         self._publishing: asyncio.Task[None] | None = None
         self.stream_url = ""

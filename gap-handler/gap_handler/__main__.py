@@ -28,20 +28,32 @@ class ServerStoppedError(MarketDataError):
 
 
 async def wait_for_schema(settings: DatabaseSettings, *, seconds: float = _WAIT_SECONDS) -> None:
-    """Return once the database is there and migrated. Raises ``MarketDataError`` when it is not in time."""
+    """Return once the database is there and migrated. Raises ``MarketDataError`` when it is not in time.
+
+    A database that goes away meanwhile is waited for again.
+    """
     clock = SystemClock()
     deadline = clock.monotonic() + seconds
-    await database.wait_for_database(settings, seconds=seconds)
+    while True:
+        await database.wait_for_database(settings, seconds=max(deadline - clock.monotonic(), 1.0))
+        try:
+            if await _has_schema(settings):
+                return
+        except database.TRANSIENT as error:
+            logger.warning("database_lost", task="start", reason=str(error) or type(error).__name__)
+        if clock.monotonic() >= deadline:
+            raise SchemaError(
+                [f"the database {settings.name} has no schema: run python -m marketdata.migrate"]
+            )
+        await clock.sleep(0.5)
+
+
+async def _has_schema(settings: DatabaseSettings) -> bool:
     connection = await database.connect(settings, "gap_handler-wait")
     try:
-        while not await connection.fetchval(QUERIES["schema_ready"]):
-            if clock.monotonic() >= deadline:
-                raise SchemaError(
-                    [f"the database {settings.name} has no schema: run python -m marketdata.migrate"]
-                )
-            await clock.sleep(0.5)
+        return bool(await connection.fetchval(QUERIES["schema_ready"]))
     finally:
-        await connection.close()
+        connection.terminate()
 
 
 async def run(settings: Settings, token: str) -> None:

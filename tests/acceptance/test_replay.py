@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
+from tests.acceptance.truth import archived, assert_features_equal_batch, stored
 from tests.processes import Program, answer, database_environment, free_port, until
 
 from marketdata import database as db
-from marketdata.database import Connection
-from marketdata.features.engine import compute
-from marketdata.features.registry import MAX_WINDOW, NAMES
 from marketdata.minutes import from_datetime, to_datetime
-from marketdata.models import MINUTE_MS, Candle
+from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
-from marketdata.store import features
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 DAYS = tuple(f"2023-03-{day}" for day in range(22, 27))
@@ -27,52 +20,6 @@ FIRST = 1679443200000  # 2023-03-22T00:00:00Z
 END = FIRST + 5 * 1440 * MINUTE_MS
 HALT = (1679661600000, 1679666400000)  # 12:40 to 14:00 on the 24th
 SPEED = 4000
-
-
-def archived(real_data: Path) -> dict[tuple[str, int], Candle]:
-    """Read the exchange's own files, by a reader that shares nothing with the suite's."""
-    rows: dict[tuple[str, int], Candle] = {}
-    for symbol in SYMBOLS:
-        for day in DAYS:
-            path = real_data / "spot_daily_zips" / "1m" / f"{symbol}-1m-{day}.zip"
-            with zipfile.ZipFile(path) as archive:
-                text = archive.read(archive.namelist()[0]).decode()
-            for r in csv.reader(io.StringIO(text)):
-                rows[symbol, int(r[0])] = Candle(
-                    symbol, int(r[0]), float(r[1]), float(r[2]), float(r[3]), float(r[4]), float(r[5]),
-                    float(r[7]), int(r[8]), float(r[9]), float(r[10]),
-                )  # fmt: skip
-    return rows
-
-
-async def stored(connection: Connection) -> dict[tuple[str, int], Candle]:
-    records = await connection.fetch(
-        "SELECT symbol, time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,"
-        " taker_buy_quote_volume FROM candles_1m"
-    )
-    return {(r["symbol"], r["time"]): Candle(*r) for r in records}
-
-
-async def assert_features_equal_batch(connection: Connection) -> None:
-    """Every stored candle has its feature row, equal to what one batch over all candles gives."""
-    for symbol in SYMBOLS:
-        window = await features.load_window(connection, symbol, FIRST - MAX_WINDOW * MINUTE_MS, END)
-        batch = compute(window)
-        records = await connection.fetch(
-            "SELECT time, values, window_coverage FROM feature_values WHERE symbol = $1 ORDER BY time", symbol
-        )
-        assert [r["time"] for r in records] == batch.time[batch.emit].tolist()
-        live = np.array([[np.nan if v is None else v for v in r["values"]] for r in records])
-        for position, name in enumerate(NAMES):
-            differing = np.flatnonzero(
-                np.isnan(live[:, position]) != np.isnan(batch.values[batch.emit][:, position])
-            )
-            assert not len(differing), (
-                f"{name} null in one of live and batch at {differing[:5]} ({len(differing)})"
-            )
-        np.testing.assert_allclose(live, batch.values[batch.emit], rtol=0, atol=1e-9, equal_nan=True)
-        coverage = np.array([r["window_coverage"] for r in records])
-        np.testing.assert_allclose(coverage, batch.window_coverage[batch.emit], rtol=0, atol=1e-9)
 
 
 @pytest.mark.acceptance
@@ -124,7 +71,7 @@ async def test_five_real_days_are_stored_exactly(
             )
         )
 
-    expected = archived(real_data)
+    expected = archived(real_data, SYMBOLS, DAYS)
     assert len(expected) == 3 * (5 * 1440 - 80)
     try:
         simulator.start()
@@ -161,7 +108,7 @@ async def test_five_real_days_are_stored_exactly(
             sources = await connection.fetch("SELECT source, count(*) AS n FROM candles_1m GROUP BY source")
             counted = {r["source"]: r["n"] for r in sources}
             assert counted["stream"] > 0.95 * len(expected)
-        await assert_features_equal_batch(connection)
+        await assert_features_equal_batch(connection, SYMBOLS, FIRST, END)
         health = await answer(f"http://127.0.0.1:{feeder_port}/health")
         assert health["status"] == "healthy"
         assert health["last_candle_time"] == to_datetime(END - MINUTE_MS).isoformat().replace("+00:00", "Z")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from tests.simulator.conftest import Simulate
 from tests.simulator.reader import MINUTE, START, ask, collect, finals, opened, receive
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus, WebSocketException
+from websockets.frames import Opcode
 
 from exchange_simulator import Simulator
 from exchange_simulator.errors import FaultError
@@ -20,6 +24,7 @@ from exchange_simulator.faults.model import KINDS, Phase
 
 KLINES = "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=10"
 STREAM = "/ws/btcusdt@kline_1m"
+FILE = "/data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2026-10-01.zip"
 
 
 async def test_the_table_describes_every_kind(api: httpx.AsyncClient) -> None:
@@ -46,6 +51,8 @@ def test_the_readme_names_every_kind_and_parameter() -> None:
         {"kind": "halt", "count": 0},
         {"kind": "rest_missing_rows"},
         {"kind": "drop_connections", "mode": "softly"},
+        {"kind": "rest_wrong_rows", "how": "oddly"},
+        {"kind": "archive_rows", "defect": "smell"},
         {"minutes": 1},
         [],
     ],
@@ -269,6 +276,199 @@ async def test_rest_missing_rows(api: httpx.AsyncClient, standing: Simulator) ->
     assert not {hole, hole + MINUTE} & set(times)
     assert hole in [row[0] for row in (await api.get(KLINES)).json()]
     assert fault.fired == 1
+
+
+async def test_clock_skew_moves_the_event_time_alone(fast: Simulator) -> None:
+    fast.faults.add("clock_skew", seconds=-3600, frames="final", count=1)
+    async with opened(fast, STREAM) as socket:
+        skewed, following = await finals(socket, 2)
+    assert skewed["k"]["T"] - skewed["E"] > 3_500_000
+    assert 0 < following["E"] - following["k"]["T"] < 100
+    assert skewed["k"]["t"] == following["k"]["t"] - MINUTE
+
+
+async def test_silent_after_ack_is_for_one_connection(fast: Simulator) -> None:
+    fault = fast.faults.add("silent_after_ack", count=1)
+    async with opened(fast, "/stream") as silent, opened(fast, "/stream") as heard:
+        for socket in (silent, heard):
+            await socket.send('{"method":"SUBSCRIBE","params":["btcusdt@kline_1m"],"id":3}')
+            assert await receive(socket) == {"result": None, "id": 3}
+        assert len(await collect(heard, 50)) == 50
+        with pytest.raises(TimeoutError):
+            await receive(silent, 0.05)
+        assert await ask(silent, method="LIST_SUBSCRIPTIONS", id=4) == {
+            "result": ["btcusdt@kline_1m"],
+            "id": 4,
+        }
+    assert fault.fired == 1
+
+
+async def test_old_snapshot_comes_before_the_stream(fast: Simulator) -> None:
+    fast.faults.add("old_snapshot", minutes=3, count=2)
+    async with opened(fast, "/stream?streams=btcusdt@kline_1m/btcusdt@bookTicker") as socket:
+        first = (await receive(socket))["data"]
+        later = [
+            frame["data"]["k"]["t"] for frame in await collect(socket, 30) if "@kline" in frame["stream"]
+        ]
+    assert (first["k"]["t"], first["k"]["x"]) == (START - 3 * MINUTE, False)
+    assert START - 3 * MINUTE < first["E"] < START - 2 * MINUTE
+    assert min(later) >= START - MINUTE
+    async with opened(fast, "/ws") as socket:
+        await socket.send('{"method":"SUBSCRIBE","params":["ethusdt@kline_1m"],"id":1}')
+        assert "result" in await receive(socket)
+        now, snapshot = fast.clock.now_ms(), await receive(socket)
+    assert snapshot["k"]["t"] < now - 2 * MINUTE
+
+
+async def test_a_stuck_socket_stays_open_and_says_nothing(standing: Simulator) -> None:
+    async with opened(standing, STREAM) as stuck, opened(standing, STREAM) as other:
+        await ask(stuck, method="LIST_SUBSCRIPTIONS", id=1)
+        await ask(other, method="LIST_SUBSCRIPTIONS", id=1)
+        standing.faults.add("stuck_socket", count=1)
+        standing.clock.set_speed(None)
+        standing.clock.resume()
+        assert len(await collect(other, 20)) == 20
+        for awaited in (receive(stuck, 0.05), asyncio.wait_for(await stuck.ping(), 0.05)):
+            with pytest.raises(TimeoutError):
+                await awaited
+        closing = asyncio.create_task(stuck.close())
+        await asyncio.wait({closing}, timeout=0.1)
+        assert not closing.done()
+        await closing  # the client gives up after its own time
+    assert stuck.close_code == 1006
+
+
+async def test_stop_pings(simulate: Simulate) -> None:
+    async with simulate(ping_interval_s=0.05) as sim, opened(sim, STREAM) as socket:
+        pinged = asyncio.Event()
+        original = socket.process_event
+
+        def seen(event: Any) -> None:
+            if getattr(event, "opcode", None) is Opcode.PING:
+                pinged.set()
+            original(event)
+
+        socket.process_event = seen  # type: ignore[method-assign]
+        await asyncio.wait_for(pinged.wait(), 3)
+        sim.faults.add("stop_pings")
+        await ask(socket, method="LIST_SUBSCRIPTIONS", id=1)
+        pinged.clear()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(pinged.wait(), 0.3)
+        assert await ask(socket, method="LIST_SUBSCRIPTIONS", id=2)
+
+
+async def test_rest_connection_reset(api: httpx.AsyncClient, standing: Simulator) -> None:
+    fault = standing.faults.add("rest_connection_reset", path="klines", count=1)
+    assert (await api.get("/api/v3/time")).status_code == 200
+    with pytest.raises(httpx.TransportError):
+        await api.get(KLINES)
+    assert (await api.get(KLINES)).status_code == 200
+    assert fault.fired == 1
+
+
+@pytest.mark.parametrize("how", ["outside", "reversed", "shuffled", "repeated"])
+async def test_rest_wrong_rows_are_true_rows(api: httpx.AsyncClient, standing: Simulator, how: str) -> None:
+    query = f"{KLINES}&startTime={START - 20 * MINUTE}&endTime={START - 11 * MINUTE}"
+    right = (await api.get(query)).json()
+    assert len(right) == 10
+    standing.faults.add("rest_wrong_rows", how=how, rows=2, symbol="BTCUSDT", count=1, seed=3)
+    assert len((await api.get(KLINES.replace("BTC", "ETH"))).json()) == 10
+    wrong = (await api.get(query)).json()
+    everything = (await api.get(KLINES.replace("10", "100"))).json()
+    assert wrong != right
+    assert all(row in everything for row in wrong)
+    assert all(row in wrong for row in right)
+    if how == "outside":
+        assert [(row[0] - right[0][0]) // MINUTE for row in wrong] == list(range(-2, 12))
+    else:
+        assert all(row in right for row in wrong)
+    assert (await api.get(query)).json() == right
+
+
+async def test_archive_status_and_delay(api: httpx.AsyncClient, standing: Simulator) -> None:
+    standing.faults.add("archive_status", status=403, path="BTCUSDT-1m-2026-10-01.zip", count=1)
+    answer = await api.get(FILE)
+    assert answer.status_code == 403
+    assert "AccessDenied" in answer.text
+    assert (await api.get(KLINES)).status_code == 200
+    standing.faults.add("archive_delay", seconds=0.2, count=1)
+    begun = time.monotonic()
+    assert (await api.get(FILE)).status_code == 200
+    assert time.monotonic() - begun >= 0.2
+
+
+async def downloaded(api: httpx.AsyncClient) -> tuple[bytes, str, str]:
+    """The file, its own digest, and what its CHECKSUM says."""
+    content, checksum = (await api.get(FILE)).content, (await api.get(FILE + ".CHECKSUM")).text
+    digest, name = checksum.split("  ")
+    assert name == FILE.rsplit("/", 1)[1] + "\n"
+    return content, hashlib.sha256(content).hexdigest(), digest
+
+
+@pytest.mark.parametrize(("said_of", "fits"), [("whole", False), ("half", True)])
+async def test_archive_truncated(
+    api: httpx.AsyncClient, standing: Simulator, said_of: str, fits: bool
+) -> None:
+    whole, own, said = await downloaded(api)
+    assert own == said
+    fault = standing.faults.add("archive_truncated", checksum=said_of, count=1)
+    half, own_half, said = await downloaded(api)
+    assert half == whole[: len(whole) // 2]
+    assert said == (own_half if fits else own)
+    other = FILE.replace("10-01", "09-30")
+    assert (
+        hashlib.sha256((await api.get(other)).content).hexdigest()
+        in (await api.get(other + ".CHECKSUM")).text
+    )
+    assert await downloaded(api) == (half, own_half, said)  # for as long as the fault lasts
+    standing.faults.clear(fault.id)
+    assert await downloaded(api) == (whole, own, own)
+    assert fault.fired == 1
+
+
+async def test_archive_checksum(api: httpx.AsyncClient, standing: Simulator) -> None:
+    whole, own, _ = await downloaded(api)
+    standing.faults.add("archive_checksum", symbol="BTCUSDT")
+    content, digest, said = await downloaded(api)
+    assert (content, digest) == (whole, own)
+    assert said != own
+    assert len(said) == 64
+
+
+@pytest.mark.parametrize("defect", ["lacking", "off_grid", "unit", "header"])
+async def test_archive_rows_are_wrong_and_fit_their_checksum(
+    api: httpx.AsyncClient, standing: Simulator, defect: str
+) -> None:
+    right = lines_of((await downloaded(api))[0])
+    standing.faults.add("archive_rows", defect=defect, rows=3, seed=11)
+    content, own, said = await downloaded(api)
+    assert own == said
+    assert (await api.get(FILE)).content == content
+    wrong = lines_of(content)
+    opens = [int(line.split(",")[0]) for line in wrong if line[0].isdigit()]
+    if defect == "lacking":
+        assert len(wrong) == len(right) - 3
+        assert set(wrong) < set(right)
+    elif defect == "off_grid":
+        off = [stamp for stamp in opens if stamp % (MINUTE * 1000)]
+        assert len(off) == 3
+        assert len(set(off) | set(opens)) == 1440
+    elif defect == "unit":
+        # Microseconds are right in 2026.
+        assert opens == [int(line.split(",")[0]) // 1000 for line in right]
+    else:
+        assert wrong[0].startswith("open_time,")
+        assert wrong[1:] == right
+
+
+def lines_of(content: bytes) -> list[str]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return archive.read(archive.namelist()[0]).decode().splitlines()
+
+
+async def test_the_clock_alone_can_be_asked(api: httpx.AsyncClient, standing: Simulator) -> None:
+    assert (await api.get("/control/clock")).json()["now_ms"] == standing.clock.now_ms()
 
 
 def test_every_kind_is_in_exactly_one_phase() -> None:

@@ -8,17 +8,19 @@ from typing import Any
 
 from exchange_simulator.clock import MarketClock, monotonic
 from exchange_simulator.errors import FaultError
-from exchange_simulator.faults import connects, frames, instants, requests
+from exchange_simulator.faults import archives, connects, frames, instants, requests, sessions
+from exchange_simulator.faults.archives import Published
 from exchange_simulator.faults.model import KINDS, Fault, Phase, checked
-from exchange_simulator.faults.requests import Answer
+from exchange_simulator.faults.requests import Answer, Question
 from exchange_simulator.market import Market, Span
-from exchange_simulator.rows import MINUTE_MS
+from exchange_simulator.rows import MINUTE_MS, Row
+from exchange_simulator.streams.connection import Session
 from exchange_simulator.streams.frames import Frame
 from exchange_simulator.streams.hub import Hub
 from exchange_simulator.streams.publisher import Publisher
 
 _RECORDS_KEPT = 100_000
-TABLES = (connects, frames, instants, requests)
+TABLES = (archives, connects, frames, instants, requests, sessions)
 """Importing these fills the table of kinds."""
 
 
@@ -32,6 +34,7 @@ class Faults:
         self.publisher: Publisher | None = None
         self.injected: deque[dict[str, Any]] = deque(maxlen=_RECORDS_KEPT)
         self._faults: list[Fault] = []
+        self._maybe_live: dict[Phase, list[Fault]] = {phase: [] for phase in Phase}
         self._held: dict[str, list[Frame]] = {}
         self._next_id = 1
 
@@ -62,12 +65,15 @@ class Faults:
             self._record(fault, detail)
         self._next_id += 1
         self._faults.append(fault)
+        self._maybe_live[found.phase].append(fault)
         return fault
 
     def clear(self, fault_id: int | None = None) -> int:
         """Remove one fault or all; returns how many. What already happened stays happened."""
         gone = [fault for fault in self._faults if fault_id in (None, fault.id)]
         self._faults = [fault for fault in self._faults if fault not in gone]
+        for phase, faults in self._maybe_live.items():
+            self._maybe_live[phase] = [fault for fault in faults if fault not in gone]
         this_minute = self.clock.now_ms() // MINUTE_MS * MINUTE_MS
         for fault in gone:
             span = fault.state.get("span")
@@ -125,6 +131,12 @@ class Faults:
             return status
         return None
 
+    def greet(self, session: Session) -> None:
+        """Tell a connection that was let in how to behave."""
+        for fault in self._live(Phase.SESSION):
+            fault.kind.apply(fault, session, self)
+            self._spend(fault, {"streams": len(session.target.streams)})
+
     async def intercept(self, path: str) -> Answer | None:
         """Delay a request or answer it in the exchange's place."""
         for fault in self._live(Phase.REQUEST):
@@ -153,6 +165,31 @@ class Faults:
                 self._spend(fault, {"symbol": symbol, "start": span.start, "end": span.end})
         return spans
 
+    def rearranged(self, question: Question, rows: list[Row]) -> list[Row]:
+        """The klines that are answered instead of ``rows``."""
+        for fault in self._live(Phase.ANSWER):
+            if fault.symbol in (None, question.symbol):
+                rows = fault.kind.apply(fault, (question, rows), self)
+                self._spend(fault, {"symbol": question.symbol, "rows": len(rows)})
+        return rows
+
+    def published(self, path: str, file: Published) -> Published:
+        """The file and checksum that are found at ``path`` (the zip's) instead of ``file``.
+
+        ``count`` is how many files; a file once spoilt stays so for as long as the fault lasts.
+        """
+        for fault in self._faults:
+            if fault.kind.phase is not Phase.ARCHIVE or not fault.in_time or fault.params["path"] not in path:
+                continue
+            spoilt = fault.state.setdefault("files", {})
+            if path not in spoilt:
+                if not fault.live or fault.symbol not in (None, file.symbol):
+                    continue
+                spoilt[path] = fault.rng.randrange(1 << 30)
+                self._spend(fault, {"path": path})
+            file = fault.kind.apply(fault, (file, random.Random(spoilt[path])), self)
+        return file
+
     def defer(self, at_ms: int, frame: Frame) -> None:
         """Send ``frame`` at a later market time."""
         if self.publisher is not None:
@@ -163,7 +200,12 @@ class Faults:
         self._held.setdefault(frame.stream, []).append(frame)
 
     def _live(self, phase: Phase) -> list[Fault]:
-        return [fault for fault in self._faults if fault.kind.phase is phase and fault.live]
+        """Asked for every frame: what is used up is forgotten here, so that a long storm stays cheap."""
+        faults = self._maybe_live[phase]
+        live = [fault for fault in faults if fault.live]
+        if len(live) < len(faults):
+            self._maybe_live[phase] = live
+        return live[:]
 
     def _spend(self, fault: Fault, detail: dict[str, Any]) -> None:
         if fault.remaining is not None:

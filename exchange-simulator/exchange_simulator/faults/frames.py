@@ -91,6 +91,17 @@ def alter_final(fault: Fault, frame: Frame, world: World) -> list[Frame]:
     ]
 
 
+@frame_kind("clock_skew", "`E` of kline frames is `seconds` wrong.", frames="kline", seconds=3600.0)
+def clock_skew(fault: Fault, frame: Frame, world: World) -> list[Frame]:
+    """A host whose clock is off; the candle itself is right."""
+    if not isinstance(frame, KlineFrame):
+        return [frame]
+    event = frame.event + int(float(fault.params["seconds"]) * 1000)
+    return [
+        KlineFrame(frame.stream, frame.symbol, frame.interval, frame.row, frame.first_id, event, frame.final)
+    ]
+
+
 @frame_kind("corrupt_frames", "Frames are cut off in the middle.", frames="kline")
 def corrupt_frames(fault: Fault, frame: Frame, world: World) -> list[Frame]:
     """Sent to the stream's subscribers like the frame itself."""

@@ -67,6 +67,28 @@ def server_shutdown(fault: Fault, _: None, world: World) -> dict[str, object]:
     return {"connections": len(sessions)}
 
 
+@kind(
+    "stuck_socket",
+    Phase.INSTANT,
+    "Open connections stay open and dead: nothing is sent, not even a pong or the answer to a close.",
+)
+def stuck_socket(fault: Fault, _: None, world: World) -> dict[str, object]:
+    """``count`` limits how many. Each stays so until its reader gives up."""
+    sessions = _sessions(fault, world)
+    for session in sessions:
+        session.connection.stuck = True
+    return {"connections": len(sessions)}
+
+
+@kind("stop_pings", Phase.INSTANT, "The server pings open connections no more.")
+def stop_pings(fault: Fault, _: None, world: World) -> dict[str, object]:
+    """``count`` limits how many. A reader that waits for pings hears none; everything else goes on."""
+    sessions = _sessions(fault, world)
+    for session in sessions:
+        session.connection.stop_pings()
+    return {"connections": len(sessions)}
+
+
 @kind("garbage_frame", Phase.INSTANT, "Send `text` once, as it is.", text='{"e":"kli')
 def garbage_frame(fault: Fault, _: None, world: World) -> dict[str, object]:
     """To every connection, or to those with a stream of ``symbol``."""

@@ -20,10 +20,13 @@ class Phase(StrEnum):
 
     INSTANT = "instant"  # once, when it is added
     CONNECT = "connect"  # on each WebSocket handshake
+    SESSION = "session"  # on each connection that was let in
     FRAME = "frame"  # on each stream message
-    ROWS = "rows"  # on the rows REST answers with
+    ROWS = "rows"  # on the minutes klines have
+    ANSWER = "answer"  # on the rows a klines request is answered with
     REQUEST = "request"  # before a request is looked at
     RESPONSE = "response"  # on the finished answer
+    ARCHIVE = "archive"  # on a published file and its checksum
 
 
 class World(Protocol):
@@ -57,11 +60,14 @@ class Fault:
     state: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def in_time(self) -> bool:
+        """False once its time is used up."""
+        return self.deadline is None or monotonic() < self.deadline
+
+    @property
     def live(self) -> bool:
         """False once its count or time is used up."""
-        if self.remaining is not None and self.remaining <= 0:
-            return False
-        return self.deadline is None or monotonic() < self.deadline
+        return (self.remaining is None or self.remaining > 0) and self.in_time
 
 
 Apply = Callable[[Fault, Any, World], Any]
@@ -75,6 +81,7 @@ class Kind(NamedTuple):
     apply: Apply
     defaults: Mapping[str, Any]
     required: tuple[str, ...]
+    choices: Mapping[str, tuple[str, ...]]
     help: str
 
 
@@ -82,12 +89,18 @@ KINDS: Final[dict[str, Kind]] = {}
 
 
 def kind(
-    name: str, phase: Phase, summary: str, *, required: tuple[str, ...] = (), **defaults: Any
+    name: str,
+    phase: Phase,
+    summary: str,
+    *,
+    required: tuple[str, ...] = (),
+    choices: Mapping[str, tuple[str, ...]] | None = None,
+    **defaults: Any,
 ) -> Callable[[Apply], Apply]:
     """Enter the decorated function into the table under ``name``."""
 
     def enter(apply: Apply) -> Apply:
-        KINDS[name] = Kind(name, phase, apply, defaults, required, summary)
+        KINDS[name] = Kind(name, phase, apply, defaults, required, choices or {}, summary)
         return apply
 
     return enter
@@ -106,6 +119,9 @@ def checked(name: str, params: Mapping[str, Any]) -> tuple[Kind, dict[str, Any]]
     missing = [key for key in found.required if full[key] is None]
     if missing:
         raise FaultError(f"{name} needs {', '.join(missing)}")
+    for key, allowed in found.choices.items():
+        if full[key] not in allowed:
+            raise FaultError(f"{name}: {key} must be one of {', '.join(allowed)}")
     for key, value in full.items():
         default = found.defaults[key]
         numeric = isinstance(default, int | float) and not isinstance(default, bool)

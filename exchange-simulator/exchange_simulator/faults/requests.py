@@ -10,7 +10,7 @@ import orjson
 
 from exchange_simulator.faults.model import Apply, Fault, Phase, World, kind
 from exchange_simulator.market import Span
-from exchange_simulator.rows import MINUTE_MS
+from exchange_simulator.rows import MINUTE_MS, Row
 
 _RESTRICTED: Final = (
     "Service unavailable from a restricted location according to 'b. Eligibility' in "
@@ -36,11 +36,20 @@ _HTML: Final = (
 
 
 class Answer(NamedTuple):
-    """An HTTP answer without its protocol."""
+    """An HTTP answer without its protocol. Status 0: none, the TCP connection is reset."""
 
     status: int
     body: bytes
     headers: Mapping[str, str]
+
+
+class Question(NamedTuple):
+    """What a klines request asked for; times in Unix ms, both inclusive."""
+
+    symbol: str
+    interval: str
+    start: int | None
+    end: int
 
 
 def request_kind(name: str, phase: Phase, summary: str, **defaults: Any) -> Callable[[Apply], Apply]:
@@ -88,6 +97,12 @@ async def rest_delay(fault: Fault, path: str, world: World) -> None:
     await asyncio.sleep(float(fault.params["seconds"]))
 
 
+@request_kind("rest_connection_reset", Phase.REQUEST, "Reset the TCP connection instead of an answer.")
+async def rest_connection_reset(fault: Fault, path: str, world: World) -> Answer:
+    """``count`` is how many requests."""
+    return Answer(0, b"", {})
+
+
 @request_kind("rest_truncated_json", Phase.RESPONSE, "Cut the body at `share` of its length.", share=0.6)
 def rest_truncated_json(fault: Fault, body: bytes, world: World) -> bytes:
     """The length header agrees with what is sent."""
@@ -109,3 +124,31 @@ def rest_missing_rows(fault: Fault, _: None, world: World) -> Span:
     if end is None:
         end = start + int(fault.params["minutes"]) * MINUTE_MS
     return Span(fault.symbol, start, int(end))
+
+
+@kind(
+    "rest_wrong_rows",
+    Phase.ANSWER,
+    "Klines come wrong: `how` is `outside` (also rows from before and after the range), `reversed`, "
+    "`shuffled` or `repeated` (each row twice).",
+    choices={"how": ("outside", "reversed", "shuffled", "repeated")},
+    how="outside",
+    rows=3,
+)
+def rest_wrong_rows(fault: Fault, asked: tuple[Question, list[Row]], world: World) -> list[Row]:
+    """Every row is true; ``count`` is how many answers. `rows` is how many `outside` adds on each side."""
+    question, rows = asked
+    match fault.params["how"]:
+        case "reversed":
+            return rows[::-1]
+        case "shuffled":
+            return fault.rng.sample(rows, len(rows))
+        case "repeated":
+            return [row for row in rows for _ in (1, 2)]
+    now, more = world.clock.now_ms(), int(fault.params["rows"])
+    first = rows[0].open_time if rows else question.end
+    last = rows[-1].open_time if rows else question.end
+    find = world.market.rows
+    before = find(question.symbol, question.interval, now, start=None, end=first - 1, limit=more)
+    after = find(question.symbol, question.interval, now, start=last + 1, end=None, limit=more)
+    return before + rows + after

@@ -36,7 +36,8 @@ def build_app(
         return clock.now_us() if _micro(request) else clock.now_ms()
 
     def rows(request: Request) -> bytes:
-        return klines(request.query_params, market, clock, faults.hidden, _micro(request))
+        query = request.query_params
+        return klines(query, market, clock, faults.hidden, faults.rearranged, _micro(request))
 
     def info(request: Request) -> bytes:
         query = request.query_params
@@ -65,6 +66,7 @@ def build_app(
     routes += [
         Route("/data/{path:path}", gate.file(archive.get)),
         Route("/control/state", _json(lambda _: control.state(clock, market, hub, faults))),
+        Route("/control/clock", _json(lambda _: control.clock_state(clock)), methods=["GET"]),
         Route("/control/clock", _json(lambda body: control.change_clock(clock, body)), methods=["POST"]),
         Route("/control/faults", _json(lambda body: control.add_fault(faults, body)), methods=["POST"]),
         Route("/control/faults", _clear(faults), methods=["DELETE"]),

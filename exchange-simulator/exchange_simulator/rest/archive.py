@@ -11,6 +11,7 @@ import zipfile
 from typing import Final
 
 from exchange_simulator.clock import MarketClock
+from exchange_simulator.faults.archives import Published
 from exchange_simulator.intervals import INTERVALS, aggregate
 from exchange_simulator.market import Market, Span
 from exchange_simulator.rows import DAY_MS, OPEN_TIME, Row, row_of
@@ -36,8 +37,8 @@ class Archive:
         self._delay_ms = int(delay_hours * 3_600_000)
         self._files: Cache[tuple[str, str, int, int, tuple[Span, ...]], bytes] = Cache(32)
 
-    def get(self, path: str) -> bytes | None:
-        """The bytes at ``path``, or None for a 404."""
+    def get(self, path: str) -> Published | None:
+        """The file ``path`` (a zip, or its checksum) is about, or None for a 404."""
         match = _PATH.match(path)
         if match is None or match["symbol"] not in self._market.symbols:
             return None
@@ -57,9 +58,7 @@ class Archive:
         content = self._files.get(key, lambda: self._build(symbol, interval, first, last, name))
         if not content:
             return None
-        if match["checksum"]:
-            return f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode()
-        return content
+        return Published(symbol, name, content, hashlib.sha256(content).hexdigest())
 
     def _build(self, symbol: str, interval: str, first: int, last: int, name: str) -> bytes:
         market, low, high = self._market, first * DAY_MS, (last + 1) * DAY_MS - 1

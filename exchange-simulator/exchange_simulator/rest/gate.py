@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from exchange_simulator.clock import wall_seconds
 from exchange_simulator.faults import Faults
+from exchange_simulator.faults.archives import Published
 from exchange_simulator.rest.errors import ApiError
 from exchange_simulator.rest.weight import Verdict, Weights
 
@@ -55,8 +56,8 @@ class Gate:
 
         return endpoint
 
-    def file(self, read: Callable[[str], bytes | None]) -> Endpoint:
-        """A file of the archive: no weight, S3's 404."""
+    def file(self, read: Callable[[str], Published | None]) -> Endpoint:
+        """A file of the archive or its checksum: no weight, S3's 404."""
 
         async def endpoint(request: Request) -> Response:
             intercepted = await self._intercept(request, {})
@@ -64,10 +65,14 @@ class Gate:
                 return intercepted
             path = request.url.path
             # A month takes half a second to build; streams mustn't wait for it.
-            content = await asyncio.to_thread(read, path)
-            if content is None:
+            file = await asyncio.to_thread(read, path)
+            if file is None:
                 return Response(_NO_SUCH_KEY.format(key=path.lstrip("/")), 404, MARK, "application/xml")
-            kind = "application/zip" if path.endswith(".zip") else "text/plain"
+            file = self._faults.published(path.removesuffix(".CHECKSUM"), file)
+            if path.endswith(".CHECKSUM"):
+                content, kind = f"{file.digest}  {file.name}\n".encode(), "text/plain"
+            else:
+                content, kind = file.content, "application/zip"
             return Response(self._faults.spoil(path, content), 200, MARK, kind)
 
         return endpoint
@@ -80,7 +85,9 @@ class Gate:
         answer = await self._faults.intercept(request.url.path)
         if answer is None:
             return None
-        return Response(answer.body, answer.status, {**MARK, **headers, **answer.headers})
+        if answer.status == 0:
+            await request.app.state.reset(request.client)
+        return Response(answer.body, answer.status or 500, {**MARK, **headers, **answer.headers})
 
 
 def not_found(request: Request) -> Response:

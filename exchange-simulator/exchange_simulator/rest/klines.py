@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from exchange_simulator.clock import MarketClock
+from exchange_simulator.faults.requests import Question
 from exchange_simulator.intervals import INTERVALS
 from exchange_simulator.market import Market, Span
 from exchange_simulator.rest import errors
@@ -14,10 +15,16 @@ from exchange_simulator.rows import Row
 _KNOWN = ("symbol", "interval", "startTime", "endTime", "timeZone", "limit")
 
 Hidden = Callable[[str, int, int], list[Span]]
+Rearranged = Callable[[Question, list[Row]], list[Row]]
 
 
 def klines(
-    query: Mapping[str, str], market: Market, clock: MarketClock, hidden: Hidden, microseconds: bool
+    query: Mapping[str, str],
+    market: Market,
+    clock: MarketClock,
+    hidden: Hidden,
+    rearranged: Rearranged,
+    microseconds: bool,
 ) -> bytes:
     """The answer's JSON. Raises ApiError."""
     params = Params(query, _KNOWN)
@@ -36,7 +43,7 @@ def klines(
         symbol, interval, now, start=start, end=end, limit=limit,
         hidden=hidden(symbol, start or 0, last), offset_ms=offset_ms,
     )  # fmt: skip
-    return encode(rows, microseconds)
+    return encode(rearranged(Question(symbol, interval, start, last), rows), microseconds)
 
 
 def encode(rows: list[Row], microseconds: bool) -> bytes:

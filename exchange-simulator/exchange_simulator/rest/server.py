@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import Iterator
 
 import uvicorn
@@ -20,11 +21,25 @@ class HttpServer:
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
         self._server = _Embedded(config)
         self._task: asyncio.Task[None] | None = None
+        # A request handler can't reach its own connection.
+        app.state.reset = self.reset
 
     async def start(self, listening: socket.socket) -> None:
         """Serve until :meth:`stop`."""
         self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
         await self._server.accepting.wait()
+
+    async def reset(self, client: tuple[str, int] | None) -> None:
+        """Reset the TCP connection of ``client`` (address and port), as a dying host does."""
+        for connection in list(self._server.server_state.connections):
+            if getattr(connection, "client", None) == client:
+                transport = connection.transport
+                # Without lingering the kernel answers with RST instead of FIN.
+                raw = transport.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                transport.abort()
+        # The connection's end is noted before anybody tries to answer on it.
+        await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
         """Finish running requests and close."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -23,13 +24,16 @@ from exchange_simulator.streams.commands import (
     parse_command,
     stream_names,
 )
-from exchange_simulator.streams.frames import COMBINED, MICROSECONDS
+from exchange_simulator.streams.frames import COMBINED, MICROSECONDS, Frame
 from exchange_simulator.streams.hub import Hub
 from exchange_simulator.streams.target import Target
 from exchange_simulator.streams.wire import text_message
 
 _COUNTED = (Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG)
 POLICY_VIOLATION = 1008
+
+Snapshot = Callable[[str], Frame | None]
+"""The frame a stream begins with, by the stream's name."""
 
 
 class StreamConnection(ServerConnection):
@@ -40,6 +44,25 @@ class StreamConnection(ServerConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._received: deque[float] = deque()
+        self.stuck = False
+        """Whether it plays dead: deaf and dumb, but open, until the reader hangs up."""
+
+    def stop_pings(self) -> None:
+        """Ping this reader no more, and don't miss its pongs."""
+        if self.keepalive_task is not None:
+            self.keepalive_task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what the reader sent, unless stuck."""
+        if not self.stuck:
+            super().data_received(data)
+
+    def send_data(self) -> None:
+        """Send what the protocol has to say, unless stuck."""
+        if self.stuck:
+            self.protocol.data_to_send()
+        else:
+            super().send_data()
 
     def process_event(self, event: Any) -> None:
         """Look at each frame before `websockets` does."""
@@ -66,10 +89,14 @@ class Session:
         self.pending: list[bytes] = []
         self.variant = COMBINED * target.combined | MICROSECONDS * target.microseconds
         self.connection = connection
+        self.target = target
+        self.silent = False
+        """Whether subscriptions are acknowledged and then forgotten."""
+        self.snapshots: list[Snapshot] = []
+        """What is sent right after a subscription, ahead of the stream."""
         self._streams: dict[str, None] = {}
         self._hub = hub
         self._config = config
-        self._target = target
 
     @property
     def streams(self) -> list[str]:
@@ -82,13 +109,15 @@ class Session:
         old_age = loop.call_later(self._config.connection_lifetime_s, self.hang_up)
         self._hub.join(self)
         try:
-            if len(self._target.streams) > self._config.streams_per_connection:
+            if len(self.target.streams) > self._config.streams_per_connection:
                 await self.connection.close(POLICY_VIOLATION, "Too many streams")
                 return
-            self._subscribe(list(self._target.streams))
+            self._subscribe(list(self.target.streams))
+            self._send_snapshots(list(self.target.streams))
             async for message in self.connection:
+                before = set(self._streams)
                 self.pending.append(text_message(self.answer(message)))
-                self.flush(False)
+                self._send_snapshots([name for name in self._streams if name not in before])
         except ConnectionClosed:
             return
         finally:
@@ -128,7 +157,7 @@ class Session:
         data = b"".join(self.pending)
         self.pending.clear()
         connection = self.connection
-        if connection.state is not State.OPEN:
+        if connection.state is not State.OPEN or connection.stuck:
             return
         transport = connection.transport
         transport.write(data)
@@ -155,4 +184,12 @@ class Session:
     def _subscribe(self, names: list[str]) -> None:
         for name in names:
             self._streams[name] = None
-            self._hub.subscribe(self, name)
+            if not self.silent:
+                self._hub.subscribe(self, name)
+
+    def _send_snapshots(self, names: list[str]) -> None:
+        """Send what is pending, and behind it the first frame of each stream just subscribed to."""
+        frames = [frame for name in names for snapshot in self.snapshots if (frame := snapshot(name))]
+        self.pending += [frame.wire(self.variant) for frame in frames]
+        if self.pending:
+            self.flush(False)

