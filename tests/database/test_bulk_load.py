@@ -51,15 +51,14 @@ async def test_a_month_is_loaded_once_and_exactly(connection: Connection) -> Non
     assert await connection.fetchval("SELECT market_now()") == NOW
 
 
-async def test_two_writes_of_one_transaction_do_not_meet(connection: Connection) -> None:
+async def test_writes_of_one_transaction_do_not_meet(connection: Connection) -> None:
     async with connection.transaction():
         first = await candles.write(connection, rows(0, 10), source=Source.REST)
-        second = await candles.write(connection, rows(20, 25), source=Source.ARCHIVE)
-    assert (first, second) == (Written(10, 0, 0, 0), Written(5, 0, 0, 0))
-    sources = await connection.fetch(
-        "SELECT source, count(*) FROM candles_1m GROUP BY source ORDER BY source"
-    )
-    assert [tuple(record) for record in sources] == [("archive", 5), ("rest", 10)]
+        second = await candles.write(connection, rows(5, 15, close=1.6), source=Source.ARCHIVE)
+        third = await candles.write(connection, rows(20, 25), source=Source.REST)
+    assert (first, second, third) == (Written(10, 0, 0, 0), Written(5, 5, 0, 0), Written(5, 0, 0, 0))
+    stored = await connection.fetch("SELECT close, count(*) FROM candles_1m GROUP BY close ORDER BY close")
+    assert [tuple(record) for record in stored] == [(1.5, 10), (1.6, 10)]
 
 
 async def test_a_write_that_is_rolled_back_leaves_nothing_for_the_next(connection: Connection) -> None:
@@ -87,6 +86,17 @@ async def test_the_columnstore_takes_what_differs_and_keeps_the_rest(connection:
     )
     assert [record["gap_start"] for record in old] == [minute(n) for n in range(19_000, 20_000)]
     assert {(record["close"], record["source"]) for record in old} == {("1.4", "archive")}
+
+
+async def test_equal_candles_leave_the_columnstore_packed(connection: Connection) -> None:
+    if await connection.fetchval("SELECT server_kind()") != "community":
+        pytest.skip("this server has no columnstore")
+    await load(connection, rows(0, MONTH))
+    await connection.execute("SELECT compress_chunk(c) FROM show_chunks('candles_1m') AS c")
+    assert await load(connection, rows(0, MONTH)) == Written(0, 0, MONTH, 0)
+    for record in await connection.fetch("SELECT c::text AS name FROM show_chunks('candles_1m') AS c"):
+        # ONLY is what lies in the chunk's row form.
+        assert await connection.fetchval(f"SELECT count(*) FROM ONLY {record['name']}") == 0
 
 
 async def test_only_what_reaches_kept_feature_rows_is_marked(connection: Connection) -> None:

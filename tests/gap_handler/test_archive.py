@@ -275,9 +275,8 @@ async def test_a_file_too_large_is_not_taken(
 
 
 async def test_archives_of_another_exchange_are_off_and_rest_goes_on(
-    database: DatabaseSettings, ledger: Connection, simulator: Simulator, archive: ArchiveServer,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    database: DatabaseSettings, ledger: Connection, simulator: Simulator, archive: ArchiveServer
+) -> None:
     archive.headers = {}  # as the real ones: nothing says that they are simulated
     await fill(database, simulator, archive.url, ledger)
     assert await stored(ledger) == expected(simulator, START, NOON)

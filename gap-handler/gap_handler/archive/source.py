@@ -68,9 +68,10 @@ class Archives:
                     await self._download.fetch(url, file, packed, progress)
                     outcome, reason, chosen = await self._parse(packed, file, missing, progress)
             except WrongExchangeError as error:
-                self._off = True
                 outcome, reason = Outcome.WRONG_EXCHANGE, str(error)
-                log.error("archives_off", archive=url, reason=reason)
+                if not self._off:
+                    log.error("archives_off", archive=url, reason=reason)
+                self._off = True
                 break
             except UnusableError as error:
                 outcome, reason = error.outcome, str(error)
