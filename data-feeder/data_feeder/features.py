@@ -145,8 +145,14 @@ class FeatureTask:
             ):
                 window = await store.load_window(connection, symbol, first - MAX_WINDOW * MINUTE_MS, first)
             start = int(window.time[-1]) + MINUTE_MS
-            rows = [candle[1:] for candle in candles]
             books = self._take_books(symbol, start, end)
+            if len(candles) != (end - start) // MINUTE_MS:
+                # A minute between them came another way: a late frame, a repair, an outage. It may be
+                # stored, and its stale mark settled, by now: what these rows see must not be older.
+                window = await store.load_window(connection, symbol, first - MAX_WINDOW * MINUTE_MS, end)
+                windows[symbol] = window, (end - first) // MINUTE_MS
+                continue
+            rows = [candle[1:] for candle in candles]
             later = Columns.from_rows(start, end, rows, (), books, float(window.close[-1]))
             windows[symbol] = window.followed_by(later, keep=MAX_WINDOW + len(later)), len(later)
         # Off the event loop: a minute of many symbols must not keep the sockets waiting.

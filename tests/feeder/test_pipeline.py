@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tests.feeder.conftest import T0, eventually
 
-from data_feeder.buffer import Buffer
+from data_feeder.buffer import Buffer, Item
 from data_feeder.features import FeatureTask
 from data_feeder.ingest import Ingest
 from data_feeder.writer import Writer
@@ -123,3 +123,37 @@ async def test_a_range_at_the_edge_of_the_cache_does_not_stop_the_task(
             return await connection.fetchval("SELECT count(*) FROM stale_features") == 0
 
         await eventually(settled, "nothing stale is left")
+
+
+async def test_a_minute_that_came_late_is_seen_by_live_rows_whose_turn_comes_after_its_repair(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    clock, market = SystemClock(), MarketClock()
+    task = FeatureTask(database, market, clock)
+    await symbols.register(connection, {"BTCUSDT": "TRADING"}, now_ms=START, history_days=1)
+    history = [candles.Row(candle(n, 100.0 + n % 3), START) for n in range(-400, 0)]
+    await candles.write(connection, history, source=Source.REST)
+    running = asyncio.create_task(task.run())
+
+    async def write(*minutes: int, head: bool) -> list[Item]:
+        items = [Item(candle(n, 100.5), START + n * MINUTE_MS, 0.0, head) for n in minutes]
+        rows = [candles.Row(item.candle, item.known_at) for item in items]
+        await candles.write(connection, rows, source=Source.STREAM, head=head)
+        return items
+
+    async def nothing_stale() -> bool:
+        return await connection.fetchval("SELECT count(*) FROM stale_features") == 0
+
+    try:
+        # The writer commits the heads, then the late one with its stale mark, and tells the task of both
+        # when it is done: by then the mark may have been taken, and every row there was computed again.
+        heads = await write(0, 1, 3, head=True)
+        await write(2, head=False)
+        await eventually(nothing_stale, "the late minute's mark is settled")
+        task.offer([*heads, *await write(4, 5, head=True)], [], True)
+        await eventually(lambda: equal_to_batch(connection, 5), "rows as the database has them")
+        task.offer(await write(6, head=True), [], True)
+        await eventually(lambda: equal_to_batch(connection, 6), "rows as the database has them")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
