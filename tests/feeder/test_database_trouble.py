@@ -390,9 +390,14 @@ async def test_features_without_rights_are_named_and_made_up_for(
     trouble = Trouble(postgres, own_database)
     async with Simulator(config()) as simulator, running_feeder(own_database, simulator) as health:
         connection = await db.connect(trouble.superuser, "test")
+
+        async def going() -> bool:
+            return (await health())[1]["candles_processed"] >= 2
+
+        await eventually(going, "candles before the trouble")
         await trouble.sql(
             f"REVOKE INSERT ON feature_values FROM {trouble.name}",
-            f"REVOKE INSERT ON data_quality_logs FROM {trouble.name}",
+            f"REVOKE EXECUTE ON FUNCTION expected_range(text) FROM PUBLIC, {trouble.name}",
             trouble.cut,
         )
 
@@ -406,7 +411,7 @@ async def test_features_without_rights_are_named_and_made_up_for(
         await eventually(named, "features and audit say what is wrong", 40)
         await trouble.sql(
             f"GRANT INSERT ON feature_values TO {trouble.name}",
-            f"GRANT INSERT ON data_quality_logs TO {trouble.name}",
+            f"GRANT EXECUTE ON FUNCTION expected_range(text) TO {trouble.name}",
         )
         await comes_back(health, connection)
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from prometheus_client import Counter
-from tests.feeder.conftest import T0, eventually, running_feeder, stored
+from tests.feeder.conftest import eventually, running_feeder, stored
 from tests.feeder.exchanges import (
     START,
     FastClock,
@@ -232,7 +232,8 @@ async def test_frames_of_garbage_cost_only_themselves(
     before, lost = value(FRAMES_UNDECODED), value(WEBSOCKET_RECONNECTS, "defect")
     garbage = [
         "\x00 not json", "[]", "null", '{"e":"kline","E":1}', '{"data":{"u":1,"b":"x","s":[]}}',
-        json.dumps({"e": "kline", "E": T0, "k": {"i": "1m", "s": ["a"], "t": T0, "n": 1e300}}),
+        kline("BTCUSDT", 0).replace('"s": "BTCUSDT", "i"', '"s": ["BTCUSDT"], "i"'),
+        kline("BTCUSDT", 0).replace('"n": 3', '"n": 1e300'),
     ]  # fmt: skip
     async with Simulator(config(speed=120.0)) as simulator, running_feeder(database, simulator):
         await minutes_pass(connection, 1)
