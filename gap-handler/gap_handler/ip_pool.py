@@ -45,11 +45,6 @@ def seconds_to_next_minute(headers: Mapping[str, str]) -> float:
         return 10.0
 
 
-def _spacing(requests_a_second: float) -> AsyncLimiter:
-    """Return a limiter that spaces evenly but for one turn, which makes up for a late wake-up."""
-    return AsyncLimiter(2, 2 / requests_a_second)
-
-
 class IpPool:
     """Everyone who asks this pool passes through ``enter`` first and reports through ``note``.
 
@@ -66,7 +61,7 @@ class IpPool:
         self._most = requests_a_second
         self._handlers = handlers
         self.requests_a_second = requests_a_second / handlers
-        self._spacing = _spacing(self.requests_a_second)
+        self._spacing = AsyncLimiter(1, 1 / self.requests_a_second)
         self._limits_at: float | None = None
         self._paused_until = 0.0
         self._pause: ExchangeError | None = None
@@ -97,7 +92,7 @@ class IpPool:
         self.weight_limit = info.weight_limit
         pace = min(self._most, SOFT_STOP * info.requests_a_second) / self._handlers
         if pace != self.requests_a_second:
-            self.requests_a_second, self._spacing = pace, _spacing(pace)
+            self.requests_a_second, self._spacing = pace, AsyncLimiter(1, 1 / pace)
 
     def check(self) -> None:
         """Raise the error that paused the pool, while it is."""
