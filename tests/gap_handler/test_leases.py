@@ -23,8 +23,10 @@ from tests.gap_handler.harness import (
 from tests.processes import REPOSITORY, Program, database_environment
 
 from exchange_simulator import Simulator
+from gap_handler.archive.source import Archives
 from gap_handler.backfill import Backfill
 from gap_handler.exchange import Exchange
+from gap_handler.failover import ExchangeGuard
 from gap_handler.listing import Listings
 from marketdata import database as db
 from marketdata import metrics
@@ -102,8 +104,9 @@ async def test_a_page_that_comes_too_late_is_not_written(
     pool = await db.create_pool(database, "test", 2)
     market = MarketClock()
     exchange = Exchange([simulator.api_url], market, SystemClock())
+    archives = Archives((), market, SystemClock(), ExchangeGuard(pool))
     backfill = Backfill(
-        pool, exchange, Listings(pool, exchange), market, confirm_seconds=3600, lease_seconds=60
+        pool, exchange, archives, Listings(pool, exchange), market, confirm_seconds=3600, lease_seconds=60
     )
     lost, _ = await taken_over(ledger)
     before = await state(ledger)
@@ -118,6 +121,7 @@ async def test_a_page_that_comes_too_late_is_not_written(
         await backfill.run(lost._replace(gap=lost.gap._replace(end=NOON - MINUTE_MS)), told.append)
     assert await state(ledger) == before, "nor is an outage noted"
     await exchange.close()
+    await archives.close()
     await pool.close()
 
 
