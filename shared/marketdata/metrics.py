@@ -49,4 +49,10 @@ REST_REQUESTS: Final = Counter(
     "rest_requests_total", "REST requests, by HTTP status (0: no answer).", ["status"]
 )
 REST_WEIGHT: Final = Gauge("rest_used_weight", "Request weight used this minute, as the exchange counts it.")
+HISTORY_COMPLETENESS: Final = Gauge(
+    "history_completeness_ratio", "Share of a symbol's expected minutes accounted for, 0 to 1.", ["symbol"]
+)
+HISTORY_MISSING: Final = Gauge(
+    "history_minutes_missing", "Expected minutes of a symbol that are missing, by the ledger.", ["symbol"]
+)
 OPEN_GAPS: Final = Gauge("open_gaps", "Gaps in the ledger that are not closed.")
