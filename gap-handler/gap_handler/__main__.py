@@ -1,7 +1,8 @@
-"""``python -m gap_handler``: repair the candle history until told to stop."""
+"""``python -m gap_handler``: repair the candle history until told to stop, or show its ``status``."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import signal
@@ -10,6 +11,7 @@ from typing import Final
 
 import uvloop
 
+from gap_handler import status
 from gap_handler.queries import QUERIES
 from gap_handler.server import listen
 from gap_handler.service import running
@@ -81,14 +83,65 @@ async def run(settings: Settings, token: str) -> None:
     logger.info("service_stopped")
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} must be seconds, from 0.1 to 86400")
+    return seconds
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m gap_handler",
+        description="Repair the candle history until told to stop. Settings come from the environment.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    shown = commands.add_parser(
+        "status",
+        help="show how whole the history is, and stop",
+        description="How whole each symbol's history is and what is done about it, from the database alone.",
+    )
+    shown.add_argument(
+        "--watch",
+        nargs="?",
+        type=_seconds,
+        const=5.0,
+        metavar="SECONDS",
+        help="draw the table again every 5 (or SECONDS) seconds until interrupted",
+    )
+    return parser.parse_args()
+
+
+def show_status(settings: Settings, every: float | None) -> int:
+    """Show the history's state and return the exit code: 0, or 1 with the reason."""
+    try:
+        asyncio.run(status.show(settings.database, every=every))
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:
+        # Whoever read the table has gone; the interpreter would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MarketDataError as error:
+        print(f"gap-handler: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main() -> int:
     """Run and return the exit code: 0, 2 for unusable settings, 1 with the reason for all else."""
+    arguments = _arguments()
     try:
         settings = load(os.environ)
     except ConfigurationError as error:
         for problem in error.problems:
             print(f"gap-handler: {problem}", file=sys.stderr)
         return 2
+    if arguments.command == "status":
+        return show_status(settings, arguments.watch)
     log.configure("gap_handler", settings.log_level)
     try:
         uvloop.run(run(settings, os.environ.get("BACKFILL_TOKEN", "")))

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import psutil
 
+from gap_handler import completeness
 from gap_handler.exchange_state import ExchangeState
 from gap_handler.probe import Probe, Seen
 from gap_handler.totals import Totals
@@ -81,6 +82,7 @@ class HealthCheck:
             "open_gaps": known.open_gaps if known else None,
             "provisional_outages": known.provisional_outages if known else None,
             "minutes_missing": known.minutes_missing if known else None,
+            "history": completeness.report(known.histories) if known else None,
             "market_time": isoformat(known.market_now) if known and known.market_now else None,
             "server_kind": known.server_kind if known else None,
             "server_lacks": LACKING.get(known.server_kind, "") if known else None,

@@ -33,7 +33,7 @@ class Monitor:
         self._symbol = fallback_symbol
 
     async def look_at_ledger(self) -> None:
-        """Bring ``open_gaps`` up to date."""
+        """Bring the metrics of gaps and completeness up to date."""
         await self._probe.look(5.0)
 
     async def look_at_exchange(self) -> None:

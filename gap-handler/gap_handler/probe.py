@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from gap_handler.completeness import History
 from gap_handler.connections import borrow
 from gap_handler.queries import QUERIES
 from marketdata import metrics
@@ -20,6 +21,7 @@ class Seen(NamedTuple):
     open_gaps: int
     provisional_outages: int
     minutes_missing: int
+    histories: list[History]
 
 
 class Probe:
@@ -52,13 +54,19 @@ class Probe:
     async def _ask(self) -> Seen:
         async with borrow(self._pool, 5) as connection:
             record = await connection.fetchrow(QUERIES["health"], timeout=10)
+            histories = [History(*row) for row in await connection.fetch(QUERIES["completeness"], timeout=10)]
         assert record is not None  # an aggregate always has a row
         seen = Seen(
             record["server_kind"],
             record["now"],
             record["open_gaps"],
             record["provisional_outages"],
-            record["minutes_missing"],
+            sum(history.missing for history in histories),
+            histories,
         )
         metrics.OPEN_GAPS.set(seen.open_gaps)
+        for history in histories:
+            metrics.HISTORY_MISSING.labels(history.symbol).set(history.missing)
+            if history.share is not None:
+                metrics.HISTORY_COMPLETENESS.labels(history.symbol).set(history.share)
         return seen

@@ -1,4 +1,4 @@
-"""The nightly jobs where the server has no scheduler of its own, and the aggregates of a repaired range."""
+"""The nightly jobs where the server has no scheduler of its own, and what a repaired range leaves to do."""
 
 from __future__ import annotations
 
@@ -48,17 +48,18 @@ class Scheduler:
 
 
 class Rollups:
-    """Brings the continuous aggregates up to date with a repaired range, one range at a time."""
+    """Brings the continuous aggregates and the columnstore up to date with a repair, one range at a time."""
 
     def __init__(self, pool: asyncpg.Pool[Any]) -> None:
         self._pool = pool
         self._one = asyncio.Lock()
 
     async def refresh(self, gap: Gap) -> None:
-        """Refresh ``gap``'s range. A failure costs freshness only: the server's own policy comes by later."""
+        """Refresh ``gap``'s range. A failure costs freshness or space: the server's policies come later."""
         async with self._one, borrow(self._pool) as connection:
-            try:
-                await connection.execute(QUERIES["refresh_rollups"], gap.start, gap.end, timeout=_JOB_SECONDS)
-            except asyncpg.PostgresError:
-                metrics.TASK_FAILURES.labels("refresh_rollups").inc()
-                log.exception("rollups_not_refreshed", symbol=gap.symbol)
+            for name in ("refresh_rollups", "recompress"):
+                try:
+                    await connection.execute(QUERIES[name], gap.start, gap.end, timeout=_JOB_SECONDS)
+                except (asyncpg.PostgresError, TimeoutError):
+                    metrics.TASK_FAILURES.labels(name).inc()
+                    log.exception("repair_not_followed", step=name, symbol=gap.symbol)

@@ -77,4 +77,10 @@ AUDIT_DIFFERENCES: Final = Counter(
     "Minutes in which that record differed: `corrected`, `missing` here, `unconfirmed` there.",
     ["kind"],
 )
+HISTORY_COMPLETENESS: Final = Gauge(
+    "history_completeness_ratio", "Share of a symbol's expected minutes accounted for, 0 to 1.", ["symbol"]
+)
+HISTORY_MISSING: Final = Gauge(
+    "history_minutes_missing", "Expected minutes of a symbol that are missing, by the ledger.", ["symbol"]
+)
 OPEN_GAPS: Final = Gauge("open_gaps", "Gaps in the ledger that are not closed.")

@@ -56,7 +56,7 @@ async def test_a_stop_in_the_middle_releases_the_lease(
     process = await start(
         environment(
             database, BINANCE_API_URL=simulator.api_url, GAP_HANDLER_PORT=str(port), BACKFILL_TOKEN="t0ken",
-            BINANCE_ARCHIVE_URL="off",
+            BINANCE_ARCHIVE_URL="off", AUDIT_DAYS="0",
         )
     )  # fmt: skip
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:

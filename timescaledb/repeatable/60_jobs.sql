@@ -16,6 +16,30 @@ BEGIN
 END
 $$;
 
+-- No minute before p_edge is expected any more: open gaps and outages end there. What lies wholly before it
+-- is closed as such; it leaves the ledger the next night, with all that is that old.
+CREATE OR REPLACE PROCEDURE retire_ledger(p_edge timestamptz) LANGUAGE plpgsql AS $$
+DECLARE
+    -- The first whole minute kept, as in expected_range.
+    edge timestamptz := floor_minute(p_edge + interval '59.999999 seconds');
+BEGIN
+    IF edge IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM lock_ledger(symbol) FROM (
+        SELECT DISTINCT symbol FROM data_quality_logs
+        WHERE gap_start < edge AND (event_type = 'outage' OR event_type = 'gap' AND NOT resolved) ORDER BY symbol
+    ) AS concerned;
+    UPDATE data_quality_logs
+    SET resolved = true, resolved_at = now(), lease_until = NULL, lease_owner = NULL,
+        detail = detail - 'waiting_for' || '{"closed": "retention"}'
+    WHERE event_type IN ('gap', 'outage') AND NOT resolved AND gap_end <= edge;
+    UPDATE data_quality_logs
+    SET gap_start = edge, candles_missing = minutes_of(tstzrange(edge, gap_end))
+    WHERE (event_type = 'outage' OR event_type = 'gap' AND NOT resolved) AND gap_start < edge AND gap_end > edge;
+END
+$$;
+
 CREATE OR REPLACE PROCEDURE nightly_cleanup(job_id integer DEFAULT 0, config jsonb DEFAULT '{}') LANGUAGE plpgsql AS $$
 DECLARE
     today timestamptz := (SELECT least(time, now()) FROM market_clock);
@@ -33,6 +57,7 @@ BEGIN
     DELETE FROM data_quality_logs
     WHERE coalesce(gap_end, created_at) < today - interval '13 months'
       AND (resolved OR event_type NOT IN ('gap', 'outage'));
+    CALL retire_ledger(today - interval '13 months');
 END
 $$;
 

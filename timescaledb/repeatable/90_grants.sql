@@ -2,7 +2,18 @@
 -- (created_at, actual, error) is not the model's to write.
 
 DO $$
+DECLARE
+    verb regprocedure;
 BEGIN
+    -- Whatever writes is volatile. The extensions' functions, which live here too, are not ours to close.
+    FOR verb IN
+        SELECT p.oid FROM pg_proc AS p
+        WHERE p.pronamespace = 'public'::regnamespace AND p.provolatile = 'v'
+          AND p.proowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+          AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', verb);
+    END LOOP;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'mlreader') THEN
         RETURN;
     END IF;

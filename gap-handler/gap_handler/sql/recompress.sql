@@ -1,0 +1,1 @@
+CALL recompress($1, $2)
