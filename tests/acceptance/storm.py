@@ -163,7 +163,7 @@ class Storm:
             for task in watching:
                 if task.done():
                     task.result()
-            await asyncio.sleep(min(0.5, max(0.005, (at - now) / 1000 / self._speed)))
+            await asyncio.sleep(min(0.5, max(0.02, (at - now) / 1000 / self._speed)))
         if now > at + _LATE_MINUTES * MINUTE_MS and not self._standing:
             self._standing = True
             await self._client.post("/control/clock", json={"pause": True})
