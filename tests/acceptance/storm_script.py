@@ -103,7 +103,7 @@ def _instant(rng: random.Random, kind: str, n: int) -> int:
     """Return a moment of the storm; archives are asked for history alone, so theirs is the beginning."""
     if kind.startswith("archive_"):
         return LIVE
-    if kind.startswith("rest_") and n < 2 or kind == "kill_handler" and n == 0:
+    if (kind.startswith("rest_") and n < 2) or (kind == "kill_handler" and n == 0):
         return LIVE + rng.randrange(12 * 60) * MINUTE_MS
     last = CALM - (2 if kind in _CHURNING else 0) * DAY_MS
     return rng.randrange(LIVE + 30 * MINUTE_MS, last)
