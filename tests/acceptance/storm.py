@@ -237,7 +237,7 @@ class Storm:
                 await asyncio.to_thread(self.database.start)
         elif kind == "kill_backend":
             async with self._database_held:
-                self.database.kill_backend(self.database.settings.name, choice)
+                self.database.kill_backend(choice)
         elif kind == "second_handler":
             async with self._held[self.second]:
                 self.second.start()
