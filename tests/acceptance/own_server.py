@@ -109,7 +109,7 @@ class OwnServer:
         assert self._server is not None
         title = f"postgres: {self.settings.user} {self.settings.name} "
         children = psutil.Process(self._server.pid).children()
-        clients = [child for child in children if " ".join(child.cmdline()).startswith(title)]
+        clients = [child for child in children if _title(child).startswith(title)]
         if clients:
             _kill(clients[int(choice * len(clients)) % len(clients)])
         return bool(clients)
@@ -119,6 +119,13 @@ class OwnServer:
         if self.running:
             self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _kill(process: psutil.Process) -> None:
