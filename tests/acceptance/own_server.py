@@ -101,27 +101,31 @@ class OwnServer:
         self._server.wait()
         psutil.wait_procs(processes, timeout=10)
 
-    def kill_backend(self, application: str, choice: float) -> bool:
+    def kill_backend(self, choice: float) -> bool:
         """Kill one client's process of the server, which then ends all others and recovers by itself.
 
-        ``choice`` (0 to 1) picks among those that serve ``application``'s database; False: there are none.
+        ``choice`` (0 to 1) picks which; False: there is no client.
         """
         assert self._server is not None
-        backends = [
-            child
-            for child in psutil.Process(self._server.pid).children()
-            if f"postgres: postgres {application} " in " ".join(child.cmdline())
-        ]
-        if not backends:
-            return False
-        _kill(backends[int(choice * len(backends)) % len(backends)])
-        return True
+        title = f"postgres: {self.settings.user} {self.settings.name} "
+        children = psutil.Process(self._server.pid).children()
+        clients = [child for child in children if _title(child).startswith(title)]
+        if clients:
+            _kill(clients[int(choice * len(clients)) % len(clients)])
+        return bool(clients)
 
     def remove(self) -> None:
         """End it and delete its data."""
         if self.running:
             self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _kill(process: psutil.Process) -> None:

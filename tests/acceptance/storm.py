@@ -163,7 +163,7 @@ class Storm:
             for task in watching:
                 if task.done():
                     task.result()
-            await asyncio.sleep(min(0.5, max(0.005, (at - now) / 1000 / self._speed)))
+            await asyncio.sleep(min(0.5, max(0.02, (at - now) / 1000 / self._speed)))
         if now > at + _LATE_MINUTES * MINUTE_MS and not self._standing:
             self._standing = True
             await self._client.post("/control/clock", json={"pause": True})
@@ -237,7 +237,7 @@ class Storm:
                 await asyncio.to_thread(self.database.start)
         elif kind == "kill_backend":
             async with self._database_held:
-                self.database.kill_backend(self.database.settings.name, choice)
+                self.database.kill_backend(choice)
         elif kind == "second_handler":
             async with self._held[self.second]:
                 self.second.start()
@@ -258,9 +258,7 @@ class Storm:
             await asyncio.to_thread(program.kill)
         else:
             # One that has not begun yet knows no other answer to a signal than to die of it.
-            deadline = time.monotonic() + 20
-            while not await self.health(program) and time.monotonic() < deadline:
-                await asyncio.sleep(0.1)
+            await until(lambda: self._answers(program), seconds=60, what=f"{program.log.stem} answers")
             code = await asyncio.to_thread(program.stop, 30)
             if code != 0:
                 self.crashes.append(f"{program.log.stem} ended with {code} when it was asked to stop")
@@ -288,6 +286,9 @@ class Storm:
     async def _listening(self) -> bool:
         state = (await self._client.get("/control/state")).json()
         return bool(state["subscriptions"]) and bool((await self.health(self.handler)).get("status"))
+
+    async def _answers(self, program: Program) -> bool:
+        return bool(await self.health(program))
 
     async def _no_gaps(self) -> bool:
         feeder, handler = await asyncio.gather(self.health(self.feeder), self.health(self.handler))

@@ -13,6 +13,8 @@ FIRST: Final = 1678665600000
 """2023-03-13T00:00:00Z, where the recorded days begin."""
 LIVE: Final = FIRST + 7 * DAY_MS
 """Where the stream begins; what lies before is history."""
+UNAIDED: Final = FIRST + 24 * DAY_MS
+"""From here on our own programs are left alone: what is missed now no audit of a start makes good."""
 CALM: Final = FIRST + 26 * DAY_MS
 """From here on nothing goes wrong any more."""
 END: Final = FIRST + 28 * DAY_MS
@@ -75,8 +77,8 @@ COUNTS: Final[dict[str, int]] = {
     "stop_handler": 3,
     "second_handler": 3,
 }
-_CHURNING: Final = ("alter_final",)
-"""Kinds kept out of the last day of the storm: what mends them comes the night after."""
+_MENDED_BY_NIGHT: Final = ("alter_final",)
+"""Kinds kept out of the last days of the storm: what mends them comes the night after."""
 
 
 class Event(NamedTuple):
@@ -103,10 +105,11 @@ def _instant(rng: random.Random, kind: str, n: int) -> int:
     """Return a moment of the storm; archives are asked for history alone, so theirs is the beginning."""
     if kind.startswith("archive_"):
         return LIVE
-    if kind.startswith("rest_") and n < 2 or kind == "kill_handler" and n == 0:
+    if (kind.startswith("rest_") and n < 2) or (kind == "kill_handler" and n == 0):
         return LIVE + rng.randrange(12 * 60) * MINUTE_MS
-    last = CALM - (2 if kind in _CHURNING else 0) * DAY_MS
-    return rng.randrange(LIVE + 30 * MINUTE_MS, last)
+    return rng.randrange(
+        LIVE + 30 * MINUTE_MS, UNAIDED if kind in (*PROCESS_KINDS, *_MENDED_BY_NIGHT) else CALM
+    )
 
 
 def _happening(rng: random.Random, kind: str, n: int, at: int) -> list[Event]:
@@ -148,7 +151,8 @@ def _happening(rng: random.Random, kind: str, n: int, at: int) -> list[Event]:
         case "reorder":
             some = {"count": rng.randrange(1, 20), "frames": rng.choice(("final", "kline"))}
         case "alter_final":
-            some = {"count": rng.randrange(1, 4), "factor": rng.choice((0.999, 1.001)), "volume_factor": 1.5}
+            factor = rng.choice((0.999, 1.001))
+            some = {"count": rng.randrange(1, 4), "factor": factor, "volume_factor": 1.5}
         case "clock_skew":
             some = {"count": rng.randrange(1, 20), "seconds": rng.choice((3600, -3600, 120, -120))}
         case "corrupt_frames":
