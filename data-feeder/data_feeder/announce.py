@@ -21,7 +21,8 @@ class Announcer:
 
     def __init__(self, url: str, token: str = "") -> None:
         self._url = url
-        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        # As bytes: a header given as text may hold ASCII only, and a token is what an operator likes.
+        self._headers = {b"authorization": f"Bearer {token.strip()}".encode()} if token.strip() else {}
         self._gaps: asyncio.Queue[Gap] = asyncio.Queue(_MOST_WAITING)
 
     def announce(self, gaps: list[Gap]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import asyncpg
 import orjson
@@ -27,7 +27,7 @@ class Accepted(NamedTuple):
     """``status``: ``open`` (new), ``joined`` (an open gap has it), ``completed`` (nothing to do)."""
 
     id: int
-    status: str
+    status: Literal["open", "joined", "completed"]
 
 
 class Jobs:

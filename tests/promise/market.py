@@ -63,13 +63,12 @@ class Market:
         price = 100.0 + minute % 50
         if self.kind(symbol, minute) is Kind.QUIET:
             return symbol, ms(minute), price, price, price, price, 0.0, 0.0, 0, 0.0, 0.0
-        # Exact in the eight digits of both answers.
-        share = round(min(1.0, (min(when, self.final_at(symbol, minute)) - ms(minute)) / MINUTE_MS), 4)
+        share = min(1.0, (min(when, self.final_at(symbol, minute)) - ms(minute)) / MINUTE_MS)
         high = price - 9 if wrong else price + 2 * share
-        return (
-            symbol, ms(minute), price, high, price - share, price + share,
-            10 * share, 1000 * share, int(60 * share) + 1, 5 * share, 500 * share,
-        )  # fmt: skip
+        amounts = 10 * share, 1000 * share, int(60 * share) + 1, 5 * share, 500 * share
+        numbers = price, high, price - share, price + share, *amounts
+        # Eight digits, as both answers print them.
+        return symbol, ms(minute), *(round(number, 8) for number in numbers)
 
     def frame(self, symbol: str, minute: int, pushed: int, *, final: bool) -> dict[str, Any] | None:
         """The kline frame pushed at ``pushed``; None while trading is halted."""

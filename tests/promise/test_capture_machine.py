@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -80,6 +79,27 @@ HOW = [
     "negative", "another interval", "another symbol",
 ]  # fmt: skip
 NUMBERS = ["no number", "endless"]
+BROKEN = [
+    "the feeder",
+    "the feeder",
+    "the database",
+    "a worker",
+    "a request",
+    "an answer",
+    "an answer",
+    "a host",
+]
+
+
+A_MINUTE: dict[str, Any] = dict(
+    kinds=minutes_kinds,
+    heard=heard,
+    late=st.sampled_from([20, 20, 20, 700, 4_000]),
+    seconds=st.sampled_from([0, 2, LATE_AFTER_MS // 1000, 30]),
+    heard_then=heard,
+    heard_late=st.tuples(*[st.booleans()] * len(SYMBOLS)),
+    written=st.sampled_from([True, True, False]),
+)
 
 
 class CaptureMachine(RuleBasedStateMachine):
@@ -122,18 +142,34 @@ class CaptureMachine(RuleBasedStateMachine):
             pushed = self.market.final_at(symbol, ended) + 10 if early else self.market.now
             self._push(symbol, ended, pushed, final=True, heard=hear)
 
-    @rule(kinds=minutes_kinds, heard=heard, late=st.sampled_from([20, 20, 700, 4_000]))
-    def a_minute_ends(self, kinds: tuple[Kind, ...], heard: tuple[bool, ...], late: int) -> None:
+    def _minute(
+        self,
+        kinds: tuple[Kind, ...],
+        heard: tuple[bool, ...],
+        late: int,
+        seconds: int,
+        heard_then: tuple[bool, ...],
+        heard_late: tuple[bool, ...],
+        written: bool,
+    ) -> None:
+        """A minute ends, and the next one goes on for some seconds; then what was lost may still come."""
         self._next_minute(kinds, heard, late)
-
-    @rule(seconds=st.sampled_from([1, 2, LATE_AFTER_MS // 1000, 20]), heard=heard)
-    def the_minute_goes_on(self, seconds: int, heard: tuple[bool, ...]) -> None:
-        end = ms(minute_of(self.market.now) + 1)
-        self.market.now = min(self.market.now + seconds * 1000, end - 1)
+        finals = [frame for frame in self.sent[-len(SYMBOLS) :] if frame["k"]["x"]]
+        self.market.now += seconds * 1000
         minute = minute_of(self.market.now)
-        for symbol, hear in zip(SYMBOLS, heard, strict=True):
-            if self.market.now < self.market.final_at(symbol, minute):
+        for symbol, hear in zip(SYMBOLS, heard_then, strict=True):
+            if seconds and self.market.now < self.market.final_at(symbol, minute):
                 self._push(symbol, minute, self.market.now, final=False, heard=hear)
+        for frame, hear in zip(finals, heard_late, strict=False):
+            if hear:
+                self._hear(copy.deepcopy(frame))
+        if written and self.feeder is not None and not self.writing:
+            self._write(5, 3, waits=False)
+
+    # Time has to pass for anything to happen: three rules of it among the others.
+    a_minute_ends = rule(**A_MINUTE)(_minute)
+    another_minute_ends = rule(**A_MINUTE)(_minute)
+    one_more_minute_ends = rule(**A_MINUTE)(_minute)
 
     @precondition(lambda self: self.sent)
     @rule(back=st.integers(0, 12))
@@ -141,25 +177,20 @@ class CaptureMachine(RuleBasedStateMachine):
         """Delayed, repeated, out of order, or a snapshot after a reconnect."""
         self._hear(copy.deepcopy(self.sent[-1 - back % len(self.sent)]))
 
-    @rule(raw=st.sampled_from(GARBAGE))
-    def garbage_comes(self, raw: bytes) -> None:
-        if self.feeder is not None:
-            self.feeder.hear(raw)
-
     @precondition(lambda self: self.sent)
-    @rule(back=st.integers(0, 3), how=st.sampled_from(HOW + NUMBERS))
-    def a_frame_that_cannot_be_comes(self, back: int, how: str) -> None:
-        self._hear(absurd(copy.deepcopy(self.sent[-1 - back % len(self.sent)]), how))
+    @rule(back=st.integers(0, 3), what=st.sampled_from(HOW + NUMBERS + GARBAGE))
+    def what_cannot_be_comes(self, back: int, what: str | bytes) -> None:
+        if isinstance(what, str):
+            self._hear(absurd(copy.deepcopy(self.sent[-1 - back % len(self.sent)]), what))
+        elif self.feeder is not None:
+            self.feeder.hear(what)
 
     @rule(symbol=symbols, back=st.integers(0, 8), hidden=st.booleans())
     def a_row_is_hidden_or_shown(self, symbol: str, back: int, hidden: bool) -> None:
         minute = minute_of(self.market.now) - back
-        assume(minute > LISTED[symbol])
-        (self.market.hidden.add if hidden else self.market.hidden.discard)((symbol, minute))
-
-    @rule(fails=st.booleans(), lacks=st.none() | st.integers(0, 2), behind=st.sampled_from([0, 100, 1_000]))
-    def rest_gets_worse(self, fails: bool, lacks: int | None, behind: int) -> None:
-        self.rest.fails, self.rest.lacks, self.rest.behind = fails, lacks, behind
+        # The first row of all tells when the listing began: it is always shown.
+        if minute > LISTED[symbol]:
+            (self.market.hidden.add if hidden else self.market.hidden.discard)((symbol, minute))
 
     # The feeder and its database.
 
@@ -169,25 +200,45 @@ class CaptureMachine(RuleBasedStateMachine):
         assert self.feeder is not None
         self.feeder.silence(symbol)
 
-    @precondition(lambda self: self.feeder is not None)
-    @rule()
-    def the_feeder_crashes(self) -> None:
-        self.feeder, self.writing = None, False
+    @rule(what=st.sampled_from(BROKEN), which=st.integers(0, 2))
+    def something_breaks(self, what: str, which: int) -> None:
+        match what:
+            case "the feeder":
+                self.feeder, self.writing = None, False
+            case "the database":
+                self.store.away = True
+            case "a worker":
+                self.workers[which % WORKERS] = None
+            case "a request":
+                self.rest.fails = True
+            case "an answer":
+                self.rest.lacks = which
+            case "a host":
+                self.rest.behind = (100, 700, 1_000)[which]
 
-    @precondition(lambda self: self.feeder is None and not self.store.away)
+    @rule()
+    def everything_is_well(self) -> None:
+        self.store.away = False
+        self.rest = Rest(self.market)
+        self._start(exchange_answers=True, audited=True)
+
     @rule(exchange_answers=st.booleans(), audited=st.booleans())
     def the_feeder_starts(self, exchange_answers: bool, audited: bool) -> None:
+        self._start(exchange_answers=exchange_answers, audited=audited)
+
+    def _start(self, *, exchange_answers: bool, audited: bool) -> None:
+        if self.feeder is not None or self.store.away:
+            return
         self.feeder = Feeder(self.market, self.store, exchange_answers=exchange_answers)
         if audited:
             self.feeder.audit()
 
-    @rule(away=st.booleans())
-    def the_database_goes_or_comes(self, away: bool) -> None:
-        self.store.away = away
-
     @precondition(lambda self: self.feeder is not None and not self.writing)
     @rule(most=st.sampled_from([1, 2, 5, 5]), steps=st.sampled_from([0, 1, 2, 3, 3, 3]), waits=st.booleans())
     def the_writer_writes(self, most: int, steps: int, waits: bool) -> None:
+        self._write(most, steps, waits=waits)
+
+    def _write(self, most: int, steps: int, *, waits: bool) -> None:
         assert self.feeder is not None
         try:
             self.feeder.begin_batch(most)
@@ -218,8 +269,8 @@ class CaptureMachine(RuleBasedStateMachine):
     def somebody_asks(self, symbol: str, back: int, length: int) -> None:
         end = min(minute_of(self.market.now) - back + length, self.store.ledger.now // MINUTE_MS)
         start = max(0, minute_of(self.market.now) - back)
-        assume(start < end and not self.store.away)
-        self.store.record_missing(symbol, ms(start), ms(end), reopen=True)
+        if start < end and not self.store.away:
+            self.store.record_missing(symbol, ms(start), ms(end), reopen=True)
 
     def _work(self, which: int, steps: int) -> None:
         work = self.workers[which]
@@ -246,10 +297,6 @@ class CaptureMachine(RuleBasedStateMachine):
                 running = work_over(copied, self.market, self.store, self.rest, self.looks)
                 self.workers[which] = copied, running
         self._work(which, steps)
-
-    @rule(which=st.integers(0, WORKERS - 1))
-    def a_worker_dies(self, which: int) -> None:
-        self.workers[which] = None
 
     @rule()
     def leases_and_pauses_end(self) -> None:

@@ -7,9 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import assume
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from tests.promise.ledger import Entry, Ledger, runs
 from tests.promise.profile import machine_settings
 
@@ -176,9 +182,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(symbol=symbols, minute=st.integers(0, 5))
     def the_listing_is_learned(self, symbol: str, minute: int) -> None:
-        assume(self.model.first_kline[symbol] is None)
-        self.model.first_kline[symbol] = minute
-        self.sql.set_first_kline(symbol, minute)
+        if self.model.first_kline[symbol] is None:
+            self.model.first_kline[symbol] = minute
+            self.sql.set_first_kline(symbol, minute)
 
     @rule(minutes=st.integers(1, 4))
     def time_passes(self, minutes: int) -> None:
@@ -213,16 +219,16 @@ class LedgerMachine(RuleBasedStateMachine):
             )  # fmt: skip
             self.held.append((work, entry))
 
-    @rule(which=st.integers(0), held=st.booleans())
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 20), held=st.booleans())
     def a_worker_gives_back(self, which: int, held: bool) -> None:
-        assume(self.held)
         work, entry = self.held[which % len(self.held)]
         self.model.release(entry.id, held=held)
         self.sql.release(work, held)
 
-    @rule(which=st.integers(0))
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 20))
     def a_worker_settles(self, which: int) -> None:
-        assume(self.held)
         work, entry = self.held.pop(which % len(self.held))
         if work.is_outage:
             self.model.settle_outage(entry.id)
