@@ -244,6 +244,20 @@ async def test_only_finished_days_are_audited_from_four_oclock_of_market_time_on
 
 
 @pytest.mark.database
+async def test_missed_nights_are_made_up_for(
+    database: DatabaseSettings, connection: Connection, simulator: Simulator
+) -> None:
+    await register(connection, now=TODAY + 12 * HOUR_MS)
+    await fill(connection, simulator, TODAY - 3 * DAY_MS, TODAY)
+    await connection.execute("UPDATE symbols SET audited_until = $1", TODAY - 3 * DAY_MS)
+    compared = metrics.AUDITED_CANDLES._value.get()
+    async with auditor(database, simulator, days=1) as audit:
+        await audit.step()
+    assert await audited(connection) == TODAY
+    assert metrics.AUDITED_CANDLES._value.get() - compared == 3 * 1440
+
+
+@pytest.mark.database
 async def test_nothing_is_due_before_the_exchange_was_heard_or_without_expected_minutes(
     database: DatabaseSettings, connection: Connection, simulator: Simulator
 ) -> None:
