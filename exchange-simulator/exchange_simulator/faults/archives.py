@@ -102,9 +102,12 @@ def archive_truncated(fault: Fault, spoil: Spoil, world: World) -> Published:
 def archive_rows(fault: Fault, spoil: Spoil, world: World) -> Published:
     """Defects of the exchange's own record. Which rows follows from the fault's seed."""
     file, rng = spoil
-    with zipfile.ZipFile(io.BytesIO(file.content)) as archive:
-        entry = archive.infolist()[0]
-        lines = archive.read(entry).decode().splitlines()
+    try:
+        with zipfile.ZipFile(io.BytesIO(file.content)) as archive:
+            entry = archive.infolist()[0]
+            lines = archive.read(entry).decode().splitlines()
+    except zipfile.BadZipFile:
+        return file  # cut off by another fault: there is nothing left to spoil
     count = min(int(fault.params["rows"]), len(lines))
     first = rng.randrange(len(lines) - count + 1)
     match fault.params["defect"]:
