@@ -119,13 +119,12 @@ async def test_chunks_of_the_last_week_are_left_alone(columnar: Connection) -> N
     assert await partial(columnar) > 0
 
 
-async def test_a_repair_held_up_by_a_writer_gives_way(
+async def test_a_reader_in_the_middle_of_a_transaction_does_not_hold_it_up(
     columnar: Connection, database: DatabaseSettings
 ) -> None:
     await repair(columnar, range(100, 110))
     other = await db.connect(database, "test")
     async with other.transaction():
-        # Nothing stronger is ever waited for than what a reader leaves room for.
         await other.fetch("SELECT count(*) FROM candles_1m WHERE time < $1", minute(200))
         await recompress(columnar, 100, 110)
     await other.close()

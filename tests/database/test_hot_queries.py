@@ -75,7 +75,7 @@ async def test_a_look_at_the_minutes_opens_only_the_chunks_it_reads(market: Conn
 
 
 @pytest.mark.parametrize("function", ["missing_ranges", "candle_kinds"])
-async def test_the_statements_inside_coverage_read_in_order_without_a_loop_over_rows(
+async def test_the_statements_inside_coverage_read_by_the_key_without_a_loop_over_rows(
     market: Connection, function: str
 ) -> None:
     """EXPLAIN of every statement the function runs: candles are read by the key, never once a row."""
