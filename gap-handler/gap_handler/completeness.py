@@ -9,7 +9,7 @@ WORST: Final = 10
 
 
 class History(NamedTuple):
-    """A symbol's expected minutes and what became of them. ``share``, 0 to 1, is None where none is expected."""
+    """A symbol's expected minutes and what became of them. ``share`` (0 to 1) is None without any."""
 
     symbol: str
     expected: int

@@ -51,8 +51,9 @@ async def show(settings: DatabaseSettings, *, every: float | None, to: TextIO = 
             [f"the database {settings.name} has no such schema: run python -m marketdata.migrate"]
         ) from None
     except (asyncpg.PostgresError, *database.TRANSIENT) as error:
+        reason = str(error) or type(error).__name__
         raise DatabaseUnavailableError(
-            f"the database at {settings.host}:{settings.port} did not answer: {str(error) or type(error).__name__}"
+            f"the database at {settings.host}:{settings.port} did not answer: {reason}"
         ) from None
 
 
