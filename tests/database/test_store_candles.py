@@ -151,3 +151,21 @@ async def test_any_order_of_writes_ends_as_the_rules_say(
                 expected[minute] = (close, source.value)
     found = await connection.fetch("SELECT time, close, source FROM candles_1m")
     assert {(r["time"] - T0) // MINUTE_MS: (r["close"], r["source"]) for r in found} == expected
+
+
+@pytest.mark.parametrize("age_ms", [60_020, 30 * 86_400_000], ids=["recent", "columnar"])
+async def test_a_head_that_a_repair_overtook_is_no_head(connection: Connection, age_ms: int) -> None:
+    """A request has a minute fetched while an older one still waits in the stream's backlog."""
+
+    async def stale_after(*minutes: int, source: Source, symbol: str = "BTCUSDT") -> list[int]:
+        await connection.execute("TRUNCATE stale_features")
+        those = rows(*(candle(n, symbol=symbol) for n in minutes), late_ms=age_ms)
+        await candles.write(connection, those, source=source, head=source is Source.STREAM)
+        records = await connection.fetch("SELECT from_time FROM stale_features")
+        return [(record["from_time"] - T0) // MINUTE_MS for record in records]
+
+    assert await stale_after(0, 1, source=Source.STREAM) == [], "in order: no row was without them"
+    assert await stale_after(4, source=Source.REST) == [5]
+    assert await stale_after(2, 3, source=Source.STREAM) == [3]
+    assert await stale_after(2, source=Source.STREAM, symbol="ETHUSDT") == [], "another's are not its own"
+    assert await stale_after(5, source=Source.STREAM) == []

@@ -48,7 +48,7 @@ CHECKS = [
 # What a schema cannot say: a symbol that is captured, and minutes that are over.
 bodies = st.fixed_dictionaries(
     {
-        "symbol": st.sampled_from([SYMBOL, SYMBOL, "NOPEUSDT"]),
+        "symbol": st.sampled_from([SYMBOL, SYMBOL, "NOPEUSDT", "BTC\0"]) | st.text(max_size=70),
         "start": st.integers(-200, 5).map(lambda n: isoformat(NOON + n * MINUTE_MS)),
         "end": st.integers(-200, 5).map(lambda n: isoformat(NOON + n * MINUTE_MS)),
     }

@@ -16,10 +16,10 @@ from data_feeder.sequence import Hole
 from data_feeder.startup import Start
 from data_feeder.writer import refused_holes
 from marketdata.clock import MarketClock
-from marketdata.models import Source
+from marketdata.models import MINUTE_MS, Source
 from marketdata.store.candles import Row
 
-CAPACITY: Final = 5
+CAPACITY: Final = 4
 
 LOOP: Final = asyncio.new_event_loop()
 
@@ -41,29 +41,41 @@ class MachineClock:
 
 
 class WatchedBuffer(Buffer):
-    """A buffer that checks what a sequence promises: each minute is reported once, and is no head then."""
+    """A buffer that checks what a sequence promises: a minute is reported once, when it is over and
+    has not come, and is no head then.
+    """
 
-    def __init__(self, capacity: int, press_back: float) -> None:
-        super().__init__(capacity, press_back)
+    def __init__(self, market: Market) -> None:
+        super().__init__(capacity=CAPACITY, press_back=0.0)
+        self._market = market
         self._reported: set[tuple[str, int]] = set()
+        self._newest: tuple[str, int] | None = None
 
     def add_hole(self, hole: Hole) -> None:
         if hole.cause in ("jump", "late", "silence"):
             self._report(hole)
         super().add_hole(hole)
 
+    def listen(self) -> None:
+        """A new frame: what it reveals is not what it holds."""
+        self._newest = None
+
     def give_back(self, hole: Hole) -> None:
         """What the writer could not record."""
         super().add_hole(hole)
 
     def _report(self, hole: Hole) -> None:
+        assert hole.start % MINUTE_MS == hole.end % MINUTE_MS == 0, hole
+        assert hole.end <= self._market.now, f"reported before it is over: {hole}"
         minutes = {(hole.symbol, m) for m in range(minute_of(hole.start), minute_of(hole.end))}
         assert not minutes & self._reported, f"reported twice: {minutes & self._reported}"
         self._reported |= minutes
+        self._newest = hole.symbol, minute_of(hole.end) - 1
 
     async def put(self, item: Item) -> None:
         key = item.candle.symbol, minute_of(item.candle.time)
         assert not (item.is_head and key in self._reported), f"called head after it was reported: {key}"
+        assert self._newest != key, f"reported by its own candle: {key}"
         await super().put(item)
 
 
@@ -76,7 +88,7 @@ class Feeder:
             store.advance(now)
         start = Start(list(SYMBOLS), now, confirmed=exchange_answers)
         self.start = start.head
-        self.buffer = WatchedBuffer(capacity=CAPACITY, press_back=0.0)
+        self.buffer = WatchedBuffer(market)
         self.market = MarketClock()
         self.market.advance(start.now)
         self.ingest = Ingest(start.symbols, start.head, self.buffer, self.market, MachineClock(market))
@@ -89,6 +101,7 @@ class Feeder:
     def hear(self, raw: bytes) -> None:
         """A frame arrives."""
         before = self._holes()
+        self.buffer.listen()
         LOOP.run_until_complete(self.ingest.frame(raw))
         self._note_forgotten(before)
 

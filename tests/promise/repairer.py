@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.promise.ledger import Entry
-from tests.promise.market import T0, Market, minute_of, ms
+from tests.promise.market import LISTED, T0, Kind, Market, minute_of, ms
 from tests.promise.store import Store
 
 from gap_handler import plan
@@ -74,8 +74,18 @@ class Looks:
         }
 
     def first(self, symbol: str, minutes: range) -> None:
+        """An outage is noted: there must be rows on both sides, of minutes that are over."""
         usable = self.usable(symbol, minutes)
+        later = range(minutes.stop, minute_of(self._market.now))
+        assert LISTED[symbol] < minutes.start, f"{symbol}: no row before {minutes}"
+        assert any(self._shown(symbol, minute) for minute in later), f"{symbol}: no row after {minutes}"
+        assert not usable, f"{symbol}: called an outage of {minutes}, but there are {usable}"
         self._first |= {(symbol, minute): minute in usable for minute in minutes}
+
+    def _shown(self, symbol: str, minute: int) -> bool:
+        return (
+            self._market.kind(symbol, minute) is not Kind.HALT and (symbol, minute) not in self._market.hidden
+        )
 
     def second(self, symbol: str, confirmed: set[int], usable: set[int]) -> None:
         """The outage is confirmed; ``usable`` is what there was to see at this look."""

@@ -171,6 +171,30 @@ class CaptureMachine(RuleBasedStateMachine):
     another_minute_ends = rule(**A_MINUTE)(_minute)
     one_more_minute_ends = rule(**A_MINUTE)(_minute)
 
+    @rule(
+        symbol=symbols,
+        kinds=minutes_kinds,
+        hidden=st.booleans(),
+        lacks=st.sampled_from([None, None, 0, 1]),
+        behind=st.sampled_from([0, 100, 700, 1_000]),
+        seconds=st.sampled_from([0, 0, 1, 2]),
+    )
+    def a_minute_is_lost_and_repaired_at_once(
+        self, symbol: str, kinds: tuple[Kind, ...], hidden: bool, lacks: int | None, behind: int, seconds: int
+    ) -> None:
+        """While its row may not be there yet, or not be final at the host that answers."""
+        heard = tuple(other != symbol for other in SYMBOLS)
+        lost = minute_of(self.market.now)
+        if hidden and lost > LISTED[symbol]:
+            self.market.hidden.add((symbol, lost))
+        self._minute(kinds, heard, 20, seconds, (False,) * len(SYMBOLS), (False,) * len(SYMBOLS), True)
+        if self.feeder is not None and not self.writing:
+            self.feeder.silence(symbol)
+            self._write(5, 3, waits=False)
+            self.rest.lacks, self.rest.behind = lacks, behind
+            self.a_worker_works(0, 100)
+            self.rest.behind = 0
+
     @precondition(lambda self: self.sent)
     @rule(back=st.integers(0, 12))
     def an_earlier_frame_comes(self, back: int) -> None:
@@ -188,8 +212,9 @@ class CaptureMachine(RuleBasedStateMachine):
     @rule(symbol=symbols, back=st.integers(0, 8), hidden=st.booleans())
     def a_row_is_hidden_or_shown(self, symbol: str, back: int, hidden: bool) -> None:
         minute = minute_of(self.market.now) - back
-        # The first row of all tells when the listing began: it is always shown.
-        if minute > LISTED[symbol]:
+        # The first row of all tells when the listing began: it is shown until that is known.
+        known = self.store.ledger.first_kline[symbol] is not None
+        if minute > LISTED[symbol] or (known and minute == LISTED[symbol]):
             (self.market.hidden.add if hidden else self.market.hidden.discard)((symbol, minute))
 
     # The feeder and its database.
@@ -234,7 +259,11 @@ class CaptureMachine(RuleBasedStateMachine):
             self.feeder.audit()
 
     @precondition(lambda self: self.feeder is not None and not self.writing)
-    @rule(most=st.sampled_from([1, 2, 5, 5]), steps=st.sampled_from([0, 1, 2, 3, 3, 3]), waits=st.booleans())
+    @rule(
+        most=st.sampled_from([1, 2, 5, 5]),
+        steps=st.sampled_from([0, 1, 2, 3, 3, 3]),
+        waits=st.sampled_from([True, True, False]),
+    )
     def the_writer_writes(self, most: int, steps: int, waits: bool) -> None:
         self._write(most, steps, waits=waits)
 

@@ -33,6 +33,10 @@ WITH written AS (
            + $15::integer * interval '1 minute'
     FROM written
     WHERE NOT inserted OR NOT $14::boolean
+       -- A repair was quicker than the stream's own backlog: rows may have been computed without this one.
+       -- Asked for all first: in the stream's own order nothing later is stored.
+       OR time < (SELECT max(time) FROM candles_1m)
+          AND EXISTS (SELECT FROM candles_1m AS later WHERE later.symbol = written.symbol AND later.time > written.time)
     GROUP BY symbol
 ), clock AS (
     INSERT INTO market_clock (time)

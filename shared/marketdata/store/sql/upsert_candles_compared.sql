@@ -53,6 +53,11 @@ WITH incoming AS (
                + $6::integer * interval '1 minute' AS to_time
         FROM written
         WHERE NOT inserted OR NOT $5::boolean
+           -- A repair was quicker than the stream's own backlog: rows may have been computed without this one.
+           -- Asked for all first: in the stream's own order nothing later is stored.
+           OR time < (SELECT max(time) FROM candles_1m)
+              AND EXISTS (SELECT FROM candles_1m AS later
+                          WHERE later.symbol = written.symbol AND later.time > written.time)
         GROUP BY symbol
     ) AS reached
     -- Feature rows are kept for a month: years of history make none stale.
