@@ -70,7 +70,6 @@ class FeatureTask:
             self._overflowed = True
             self._pending.clear()
             self._windows.clear()
-            self._books.clear()
             self._pending_count = 0
             self._work.set()
             return

@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 
-from data_feeder.buffer import Buffer, Item
+from data_feeder.buffer import CAPACITY, Buffer, Item
 from data_feeder.sequence import Hole
 from marketdata import metrics
 from marketdata.backoff import delays
@@ -87,6 +87,7 @@ class Writer:
         self._most = self._limit = batch_max_rows
         self._on_commit = on_commit
         self._on_gaps = on_gaps
+        self._books_committed: list[BookMinute] = []
         self._unsaid = 0
         self._said_at = -1.0
 
@@ -146,10 +147,13 @@ class Writer:
     async def _write_waiting(self, connection: Connection) -> None:
         batch = self._buffer.peek(self._limit)
         # Before their candles: the features of a candle need its minute of the book.
-        books_committed = await self._write_books(connection)
+        # Kept until it is told: the connection may be lost before the candles are committed.
+        self._books_committed += await self._write_books(connection)
+        del self._books_committed[:-CAPACITY]
         committed = await self._write(connection, batch) if batch else []
-        if committed or books_committed:
-            self._on_commit(committed, books_committed, self._exact)
+        if committed or self._books_committed:
+            self._on_commit(committed, self._books_committed, self._exact)
+            self._books_committed = []
 
     async def _write(self, connection: Connection, batch: list[Item]) -> list[Item]:
         """Commit a batch and return it; empty when a row in it was refused."""

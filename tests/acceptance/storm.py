@@ -131,7 +131,12 @@ class Storm:
             self.lap("storm over")
             self._governed = False
             await self._run_at(CALMING)
-            await until(self._no_gaps, seconds=150, what="every gap is closed", programs=self.programs)
+            await until(
+                self._no_gaps,
+                seconds=150,
+                what="the feeder is well and every gap closed",
+                programs=self.programs,
+            )
             self.lap("gaps closed")
             await self._run_at(SPEED)
             self._governed = True
@@ -292,7 +297,7 @@ class Storm:
 
     async def _no_gaps(self) -> bool:
         feeder, handler = await asyncio.gather(self.health(self.feeder), self.health(self.handler))
-        return feeder.get("candles_buffered") == 0 and handler.get("open_gaps") == 0
+        return feeder.get("status") == "healthy" and handler.get("open_gaps") == 0
 
     def lap(self, name: str) -> None:
         """Note when a part of the storm was over."""

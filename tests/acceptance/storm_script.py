@@ -121,7 +121,7 @@ def _happening(rng: random.Random, kind: str, n: int, at: int) -> list[Event]:
         case "drop_connections":
             some = {"mode": rng.choice(("abort", "close"))}
         case "refuse_connections":
-            some = {"status": rng.choice((0, 0, 429, 503)), "count": rng.randrange(1, 4)}
+            some = {"status": rng.choice((0, 0, 429, 503)), "count": rng.randrange(1, 3)}
             cut = Event(at + MINUTE_MS, "drop_connections", {"mode": "abort"})
             return [Event(at, kind, some), cut]
         case "server_shutdown":

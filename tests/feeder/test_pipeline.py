@@ -15,13 +15,15 @@ from data_feeder.buffer import Buffer, Item
 from data_feeder.features import FeatureTask
 from data_feeder.ingest import Ingest
 from data_feeder.writer import Writer
+from marketdata import database as db
 from marketdata.clock import MarketClock, SystemClock
 from marketdata.database import Connection
 from marketdata.features.engine import compute
 from marketdata.features.registry import MAX_WINDOW
 from marketdata.models import MINUTE_MS, Candle, Source
 from marketdata.settings import DatabaseSettings
-from marketdata.store import candles, features, symbols
+from marketdata.store import books, candles, features, symbols
+from marketdata.store.books import BookMinute
 
 START = T0 + 100 * MINUTE_MS
 
@@ -125,35 +127,99 @@ async def test_a_range_at_the_edge_of_the_cache_does_not_stop_the_task(
         await eventually(settled, "nothing stale is left")
 
 
-async def test_a_minute_that_came_late_is_seen_by_live_rows_whose_turn_comes_after_its_repair(
-    database: DatabaseSettings, connection: Connection
-) -> None:
-    clock, market = SystemClock(), MarketClock()
-    task = FeatureTask(database, market, clock)
+def book(n: int) -> BookMinute:
+    return BookMinute("BTCUSDT", START + n * MINUTE_MS, 100.4, 1.0, 100.6, 3.0, 19.9, -0.5, 7)
+
+
+@asynccontextmanager
+async def feature_task(database: DatabaseSettings, connection: Connection) -> AsyncIterator[FeatureTask]:
+    """Yield a running task; history of 400 minutes lies before START."""
     await symbols.register(connection, {"BTCUSDT": "TRADING"}, now_ms=START, history_days=1)
     history = [candles.Row(candle(n, 100.0 + n % 3), START) for n in range(-400, 0)]
     await candles.write(connection, history, source=Source.REST)
+    task = FeatureTask(database, MarketClock(), SystemClock())
     running = asyncio.create_task(task.run())
-
-    async def write(*minutes: int, head: bool) -> list[Item]:
-        items = [Item(candle(n, 100.5), START + n * MINUTE_MS, 0.0, head) for n in minutes]
-        rows = [candles.Row(item.candle, item.known_at) for item in items]
-        await candles.write(connection, rows, source=Source.STREAM, head=head)
-        return items
-
-    async def nothing_stale() -> bool:
-        return await connection.fetchval("SELECT count(*) FROM stale_features") == 0
-
     try:
-        # The writer commits the heads, then the late one with its stale mark, and tells the task of both
-        # when it is done: by then the mark may have been taken, and every row there was computed again.
-        heads = await write(0, 1, 3, head=True)
-        await write(2, head=False)
-        await eventually(nothing_stale, "the late minute's mark is settled")
-        task.offer([*heads, *await write(4, 5, head=True)], [], True)
-        await eventually(lambda: equal_to_batch(connection, 5), "rows as the database has them")
-        task.offer(await write(6, head=True), [], True)
-        await eventually(lambda: equal_to_batch(connection, 6), "rows as the database has them")
+        yield task
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def stored(connection: Connection, *minutes: int, head: bool) -> list[Item]:
+    items = [Item(candle(n, 100.5), START + n * MINUTE_MS, 0.0, head) for n in minutes]
+    rows = [candles.Row(item.candle, item.known_at) for item in items]
+    await candles.write(connection, rows, source=Source.STREAM, head=head)
+    return items
+
+
+async def nothing_stale(connection: Connection) -> bool:
+    return await connection.fetchval("SELECT count(*) FROM stale_features") == 0
+
+
+async def test_a_minute_that_came_late_is_seen_by_live_rows_whose_turn_comes_after_its_repair(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    async with feature_task(database, connection) as task:
+        # The writer commits the heads, then the late one with its stale mark, and tells the task of both
+        # when it is done: by then the mark may have been taken, and every row there was computed again.
+        heads = await stored(connection, 0, 1, 3, head=True)
+        await stored(connection, 2, head=False)
+        await eventually(lambda: nothing_stale(connection), "the late minute's mark is settled")
+        task.offer([*heads, *await stored(connection, 4, 5, head=True)], [], True)
+        await eventually(lambda: equal_to_batch(connection, 5), "rows as the database has them")
+        task.offer(await stored(connection, 6, head=True), [], True)
+        await eventually(lambda: equal_to_batch(connection, 6), "rows as the database has them")
+
+
+async def test_a_book_minute_outlives_what_throws_the_waiting_candles_away(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    async with feature_task(database, connection) as task:
+        await eventually(lambda: nothing_stale(connection), "the history is computed")
+        await books.write(connection, [book(1)], known_at=START)
+        task.offer([], [book(1)], True)
+        task.offer(await stored(connection, 0, head=True), [], False)
+        await eventually(lambda: equal_to_batch(connection, 0), "rows as the database has them")
+        await eventually(lambda: nothing_stale(connection), "nothing stale is left")
+        task.offer(await stored(connection, 1, head=True), [], True)
+        await eventually(lambda: equal_to_batch(connection, 1), "rows as the database has them")
+
+
+async def test_a_book_minute_outlives_a_connection_lost_before_its_candle_is_committed(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    buffer, market, clock = Buffer(), MarketClock(), SystemClock()
+    async with feature_task(database, connection) as task:
+        await eventually(lambda: nothing_stale(connection), "the history is computed")
+        writer = Writer(
+            database, buffer, market, clock, symbols=["BTCUSDT"], head=START - MINUTE_MS, batch_max_rows=100,
+            on_commit=task.offer, on_gaps=lambda gaps: None,
+        )  # fmt: skip
+        writing = asyncio.create_task(writer.run())
+        locking = await db.connect(database, "test-lock")
+
+        async def cut_off() -> bool:
+            ended = await connection.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND datname = current_database() AND application_name = 'data-feeder-writer'"
+            )
+            return bool(ended)
+
+        async def committed() -> bool:
+            newest = await connection.fetchval("SELECT max(time) FROM candles_1m")
+            return bool(newest == START)
+
+        try:
+            async with locking.transaction():
+                await locking.execute("LOCK TABLE candles_1m IN SHARE ROW EXCLUSIVE MODE")
+                buffer.add_books([book(0)])
+                await buffer.put(Item(candle(0, 100.5), START, 0.0, True))
+                await eventually(cut_off, "the candle's turn has come, after its minute of the book")
+            assert await connection.fetchval("SELECT count(*) FROM book_ticker_1m") == 1
+            await eventually(committed, "the writer has come back")
+            await eventually(lambda: equal_to_batch(connection, 0), "rows as the database has them")
+        finally:
+            await locking.close()
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
