@@ -108,7 +108,7 @@ class Feeder:
     def silence(self, symbol: str) -> None:
         """What the watchdog does about a stream that is silent for too long."""
         before = self._holes()
-        hole = self.ingest.sequences[symbol].silent(self.market.now_ms)
+        hole = self.ingest.sequences[symbol].overdue(self.market.now_ms, "silence")
         if hole is not None:
             self.buffer.add_hole(hole)
         self._note_forgotten(before)
