@@ -351,6 +351,12 @@ class CaptureMachine(RuleBasedStateMachine):
             assert not lost, f"{symbol}: nobody accounts for {sorted(lost)}"
 
     @invariant()
+    def heads_are_minutes_that_are_over(self) -> None:
+        for sequence in self.feeder.ingest.sequences.values() if self.feeder else ():
+            assert sequence.head % MINUTE_MS == 0
+            assert self.market.now >= self.market.final_at(sequence.symbol, minute_of(sequence.head))
+
+    @invariant()
     def nothing_is_invented(self) -> None:
         for (symbol, minute), (candle, _) in self.store.candles.items():
             assert candle == self.market.final(symbol, minute)
