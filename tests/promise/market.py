@@ -11,8 +11,8 @@ from marketdata.models import MINUTE_MS, Candle
 
 T0: Final = 1_679_616_000_000
 """Minute 0: the first that the database answers for."""
-LISTED: Final = {"AUSDT": -1000, "BUSDT": 4}
-"""Each symbol's first minute: one is old, the other's record begins inside the history."""
+LISTED: Final = {"AUSDT": -1000, "BUSDT": 5, "CUSDT": 1}
+"""Each symbol's first minute: one is old, one begins while we look, one began inside the history."""
 SYMBOLS: Final = tuple(LISTED)
 EARLY_MS: Final = 41_000
 
@@ -26,6 +26,8 @@ class Kind(StrEnum):
     WRONG = "wrong"
     """The exchange's own row cannot be a candle, wherever it is asked for."""
     WRONG_FRAME = "wrong frame"
+    SHORT = "short"
+    """REST names a close before the minute's end, and the candle goes on."""
     EARLY = "early"
     """Trading ended in the middle of the minute, and its candle with it."""
 
@@ -42,7 +44,7 @@ class Market:
     """Time, what each minute is like, and which rows REST does not show at present."""
 
     def __init__(self) -> None:
-        self.now = ms(1) + 5_000
+        self.now = ms(3) + 5_000
         self.kinds: dict[tuple[str, int], Kind] = {}
         self.hidden: set[tuple[str, int]] = set()
 
@@ -95,7 +97,8 @@ class Market:
                 _, t, o, h, low, c, v, q, n, bv, bq = self._values(
                     symbol, minute, now, wrong=kind is Kind.WRONG
                 )
-                close = self.final_at(symbol, minute) - 1
+                early = kind in (Kind.EARLY, Kind.SHORT)
+                close = ms(minute) + (EARLY_MS if early else MINUTE_MS) - 1
                 rows.append(
                     [t, str(o), str(h), str(low), str(c), str(v), close, str(q), n, str(bv), str(bq), "0"]
                 )

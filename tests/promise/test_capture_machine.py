@@ -14,6 +14,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -70,7 +71,7 @@ def absurd(frame: dict[str, Any], how: str) -> dict[str, Any]:
         case "another interval":
             k["i"] = "5m"
         case "another symbol":
-            k["s"] = "CUSDT"
+            k["s"] = "ZUSDT"
     return frame
 
 
@@ -116,6 +117,13 @@ class CaptureMachine(RuleBasedStateMachine):
         self.workers: list[tuple[Entry, Iterator[None]] | None] = [None] * WORKERS
         self.feeder: Feeder | None = Feeder(self.market, self.store, exchange_answers=True)
         self.writing = False
+
+    @initialize(known=st.booleans(), hidden=st.booleans())
+    def this_is_not_the_first_start(self, known: bool, hidden: bool) -> None:
+        if known:
+            self.store.ledger.first_kline["CUSDT"] = LISTED["CUSDT"]
+            if hidden:
+                self.market.hidden.add(("CUSDT", LISTED["CUSDT"]))
 
     # The market and its stream.
 
@@ -349,6 +357,12 @@ class CaptureMachine(RuleBasedStateMachine):
             lost = set(known) - self.store.covered(symbol)
             lost -= {m for s, m in held | self.feeder.forgotten if s == symbol}
             assert not lost, f"{symbol}: nobody accounts for {sorted(lost)}"
+
+    @invariant()
+    def heads_are_minutes_that_are_over(self) -> None:
+        for sequence in self.feeder.ingest.sequences.values() if self.feeder else ():
+            assert sequence.head % MINUTE_MS == 0
+            assert self.market.now >= self.market.final_at(sequence.symbol, minute_of(sequence.head))
 
     @invariant()
     def nothing_is_invented(self) -> None:
