@@ -9,6 +9,7 @@ import httpx
 
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
+from marketdata.outgoing import UNANSWERED
 from marketdata.store.ledger import Gap
 
 log = get_logger(__name__)
@@ -39,6 +40,7 @@ class Announcer:
                 body = {"symbol": gap.symbol, "start": isoformat(gap.start), "end": isoformat(gap.end)}
                 try:
                     answer = await client.post(f"{self._url}/backfill", json=body)
-                    log.info("gap_announced", id=gap.id, status=answer.status_code, **body)
-                except httpx.HTTPError as error:
+                except UNANSWERED as error:
                     log.info("gap_not_announced", id=gap.id, reason=type(error).__name__, **body)
+                else:
+                    log.info("gap_announced", id=gap.id, status=answer.status_code, **body)

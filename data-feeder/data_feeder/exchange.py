@@ -11,6 +11,7 @@ import orjson
 
 from marketdata.binance import rest
 from marketdata.errors import DecodeError, RejectedError, UnavailableError, UnknownSymbolError
+from marketdata.outgoing import UNANSWERED
 
 _TIMEOUT: Final = httpx.Timeout(10.0)
 _NO_SUCH_SYMBOL: Final = (-1121, -1100)
@@ -28,7 +29,7 @@ async def _ask(client: httpx.AsyncClient, symbols: Sequence[str]) -> Listing:
     query = orjson.dumps(list(symbols)).decode()
     try:
         answer = await client.get(rest.EXCHANGE_INFO_PATH, params={"symbols": query})
-    except httpx.HTTPError as error:
+    except UNANSWERED as error:
         raise UnavailableError(f"{client.base_url}: {type(error).__name__}: {error}") from None
     refusal = rest.refusal(answer.status_code, answer.headers, answer.content)
     if refusal is not None:

@@ -27,6 +27,7 @@ from marketdata.errors import (
     UnavailableError,
 )
 from marketdata.log import get_logger
+from marketdata.outgoing import UNANSWERED
 
 log = get_logger(__name__)
 
@@ -223,7 +224,7 @@ class Exchange:
                 status = response.status_code
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 content = await _bounded(response)
-        except (httpx.HTTPError, TimeoutError, DecodeError) as error:
+        except (*UNANSWERED, DecodeError) as error:
             # A refusal counts even where its body does not arrive.
             if status in (0, 200):
                 metrics.REST_REQUESTS.labels("0").inc()

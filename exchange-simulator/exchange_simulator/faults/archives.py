@@ -108,6 +108,7 @@ def archive_rows(fault: Fault, spoil: Spoil, world: World) -> Published:
             lines = archive.read(entry).decode().splitlines()
     except zipfile.BadZipFile:
         return file  # cut off by another fault: there is nothing left to spoil
+    head = [lines.pop(0)] if lines and not lines[0][:1].isdigit() else []  # another fault's
     count = min(int(fault.params["rows"]), len(lines))
     first = rng.randrange(len(lines) - count + 1)
     match fault.params["defect"]:
@@ -121,12 +122,12 @@ def archive_rows(fault: Fault, spoil: Spoil, world: World) -> Published:
         case "unit":
             lines = [_other_unit(line) for line in lines]
         case "header":
-            lines.insert(0, _HEADER)
+            head = [_HEADER]
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         info = zipfile.ZipInfo(entry.filename, entry.date_time)
         info.compress_type = zipfile.ZIP_DEFLATED
-        archive.writestr(info, "".join(f"{line}\n" for line in lines))
+        archive.writestr(info, "".join(f"{line}\n" for line in (*head, *lines)))
     return _with(file, buffer.getvalue())
 
 

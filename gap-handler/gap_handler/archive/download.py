@@ -16,6 +16,7 @@ from gap_handler.archive.outcome import Outcome, UnusableError
 from marketdata.backoff import delays
 from marketdata.binance.rest import answered_by
 from marketdata.clock import Clock
+from marketdata.outgoing import UNANSWERED
 
 PACKED_MOST: Final = 16 * 2**20
 """A month's zip has 1 to 3 MiB; services have a small file system in memory to put it."""
@@ -101,7 +102,7 @@ class Download:
             try:
                 async with asyncio.timeout(FILE_SECONDS):
                     return await self._once(url, most, keep, progress)
-            except (httpx.HTTPError, TimeoutError) as error:
+            except UNANSWERED as error:
                 if wait is None:
                     reason = f"{type(error).__name__} {error}".strip()
                     raise UnusableError(Outcome.UNAVAILABLE, reason) from error
