@@ -119,7 +119,16 @@ def real_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs PostgreSQL, so that it can be run again on another server."""
+    """Mark what needs PostgreSQL, so that it can be run again on another server; the longest go first.
+
+    Workers are handed two tests at the start: between any two long ones lies a short one, so that no worker
+    has two long ones while another has none.
+    """
     for item in items:
         if "server" in getattr(item, "fixturenames", ()):
             item.add_marker("database")
+    long = [item for item in items if item.get_closest_marker("acceptance")]
+    long.sort(key=lambda item: item.get_closest_marker("promise") is None)
+    short = [item for item in items if not item.get_closest_marker("acceptance")]
+    paired = [item for pair in zip(long, short, strict=False) for item in pair]
+    items[:] = paired + long[len(short) :] + short[len(long) :]
