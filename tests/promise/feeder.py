@@ -160,8 +160,10 @@ class Feeder:
         if steps == 2:
             raise DatabaseAwayError  # committed, and nobody heard of it
         self.buffer.drop(batch)
+        before = self._holes()
         for hole in refused_holes(batch):
             self.buffer.add_hole(hole)
+        self._note_forgotten(before)
         for item in batch:
             symbol, time = item.candle.symbol, item.candle.time
             self.committed[symbol] = max(self.committed[symbol], time)

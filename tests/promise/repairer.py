@@ -11,11 +11,11 @@ from tests.promise.market import LISTED, T0, Kind, Market, minute_of, ms
 from tests.promise.store import Store
 
 from gap_handler import plan
-from gap_handler.outages import Finding, judge
+from gap_handler.outages import Finding, after_refused, judge
 from gap_handler.plan import Run
 from marketdata.binance.rest import RestCandle
 from marketdata.candles import candle_problem
-from marketdata.minutes import ceil_minute, floor_minute
+from marketdata.minutes import ceil_minute
 from marketdata.models import MINUTE_MS, Source
 from marketdata.store.candles import Row
 
@@ -124,8 +124,8 @@ def work_over(work: Entry, market: Market, store: Store, rest: Rest, looks: Look
         for run in _missing(store, symbol, start, end, is_outage):
             yield
             first = rest.klines(symbol, run.start, limit=1)
-            if first and first[0].candle.time < run.end and floor_minute(first[0].candle.time) in refused:
-                first = rest.klines(symbol, run.end, limit=1)
+            while first and (at := after_refused(first[0], run, frozenset(refused))) is not None:
+                first = rest.klines(symbol, at, limit=1)
             finding = judge(run, first, first_kline=first_kline, refused=frozenset(refused), now_ms=now)
             if finding is Finding.ROWS:
                 again = True

@@ -182,19 +182,29 @@ class CaptureMachine(RuleBasedStateMachine):
     @rule(
         symbol=symbols,
         kinds=minutes_kinds,
-        hidden=st.booleans(),
+        hidden=st.sampled_from([False, False, True]),
+        short=st.booleans(),
         lacks=st.sampled_from([None, None, 0, 1]),
         behind=st.sampled_from([0, 100, 700, 1_000]),
         seconds=st.sampled_from([0, 0, 1, 2]),
     )
     def a_minute_is_lost_and_repaired_at_once(
-        self, symbol: str, kinds: tuple[Kind, ...], hidden: bool, lacks: int | None, behind: int, seconds: int
+        self,
+        symbol: str,
+        kinds: tuple[Kind, ...],
+        hidden: bool,
+        short: bool,
+        lacks: int | None,
+        behind: int,
+        seconds: int,
     ) -> None:
         """While its row may not be there yet, or not be final at the host that answers."""
         heard = tuple(other != symbol for other in SYMBOLS)
         lost = minute_of(self.market.now)
         if hidden and lost > LISTED[symbol]:
             self.market.hidden.add((symbol, lost))
+        if short and self.market.kind(symbol, lost) is Kind.TRADED:
+            self.market.kinds[symbol, lost] = Kind.SHORT
         self._minute(kinds, heard, 20, seconds, (False,) * len(SYMBOLS), (False,) * len(SYMBOLS), True)
         if self.feeder is not None and not self.writing:
             self.feeder.silence(symbol)
@@ -210,7 +220,7 @@ class CaptureMachine(RuleBasedStateMachine):
         self._hear(copy.deepcopy(self.sent[-1 - back % len(self.sent)]))
 
     @precondition(lambda self: self.sent)
-    @rule(back=st.integers(0, 3), what=st.sampled_from(HOW + NUMBERS + GARBAGE))
+    @rule(back=st.integers(0, 5), what=st.sampled_from((HOW + NUMBERS) * 5 + GARBAGE))
     def what_cannot_be_comes(self, back: int, what: str | bytes) -> None:
         if isinstance(what, str):
             self._hear(absurd(copy.deepcopy(self.sent[-1 - back % len(self.sent)]), what))
