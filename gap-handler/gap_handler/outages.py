@@ -10,6 +10,7 @@ from gap_handler.plan import Run, is_final
 from marketdata.binance.rest import RestCandle
 from marketdata.clock import MarketClock
 from marketdata.minutes import floor_minute
+from marketdata.models import MINUTE_MS
 
 
 class Finding(StrEnum):
@@ -40,6 +41,19 @@ def judge(
     return Finding.OUTAGE
 
 
+def after_refused(row: RestCandle, run: Run, refused: frozenset[int]) -> int | None:
+    """Return from which minute to look on when the first row of a run is refused; None when it is not.
+
+    The refused rows that follow at once are passed over too, but nothing past the run's end.
+    """
+    minute = floor_minute(row.candle.time)
+    if row.candle.time >= run.end or minute not in refused:
+        return None
+    while minute in refused and minute < run.end:
+        minute += MINUTE_MS
+    return minute
+
+
 async def look(
     exchange: Klines,
     symbol: str,
@@ -51,7 +65,9 @@ async def look(
 ) -> Finding:
     """Ask the exchange for the first row at or after a missing run, and judge by it."""
     rows = await exchange.klines(symbol, start=run.start, limit=1)
-    if rows and rows[0].candle.time < run.end and floor_minute(rows[0].candle.time) in refused:
-        # Paging has been over the run: what is in it is refused, so what counts is what follows.
-        rows = await exchange.klines(symbol, start=run.end, limit=1)
+    at = run.start
+    while rows and (following := after_refused(rows[0], run, refused)) is not None and following > at:
+        # A refused row counts as none. Behind it there may be one that paging did not get to see.
+        at = following
+        rows = await exchange.klines(symbol, start=at, limit=1)
     return judge(run, rows, first_kline=first_kline, refused=refused, now_ms=market.now_ms)

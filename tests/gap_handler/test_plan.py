@@ -18,6 +18,7 @@ from gap_handler.outages import Finding
 from gap_handler.plan import Run
 from gap_handler.verdict import LONGEST_DELAY, Outcome, StalledError, delay_after, verdict
 from marketdata.binance.rest import RestCandle
+from marketdata.clock import MarketClock
 from marketdata.errors import (
     DecodeError,
     RateLimitedError,
@@ -119,6 +120,37 @@ def test_an_outage_needs_rows_on_both_sides(
     assert (
         outages.judge(RUN, first, first_kline=first_kline, refused=frozenset(refused), now_ms=LATE) is finding
     )
+
+
+@pytest.mark.parametrize(
+    ("minutes", "refused", "finding"),
+    [
+        ([5, 7, 9], {5}, Finding.ROWS),
+        ([5, 6, 7, 9], {5, 6}, Finding.ROWS),
+        ([5, 7, 9], {5, 7}, Finding.OUTAGE),
+        ([5, 6, 7, 8], {5, 6, 7}, Finding.OUTAGE),
+        ([5, 6, 7, 8], {5, 6, 7, 8}, Finding.OUTAGE),
+        ([5, 7], {5, 7}, Finding.NOTHING_AFTER),
+    ],
+)
+async def test_a_look_goes_on_behind_a_refused_row(
+    minutes: list[int], refused: set[int], finding: Finding
+) -> None:
+    """Of minutes 5 to 7 paging saw what is refused; an answer may have lacked what lies behind it."""
+
+    class Record:
+        async def klines(
+            self, symbol: str, *, start: int, end: int | None = None, limit: int = 1000
+        ) -> list[RestCandle]:
+            return [row(T + n * MINUTE_MS) for n in minutes if T + n * MINUTE_MS >= start][:limit]
+
+    market = MarketClock()
+    market.advance(T + 60 * MINUTE_MS)
+    found = await outages.look(
+        Record(), "BTCUSDT", Run(T + 5 * MINUTE_MS, T + 8 * MINUTE_MS), first_kline=T,
+        refused=frozenset(T + n * MINUTE_MS for n in refused), market=market,
+    )  # fmt: skip
+    assert found is finding
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self, cast
 
 from tests.promise.market import SYMBOLS, Market, minute_of, ms
 from tests.promise.store import DatabaseAwayError, Store
@@ -12,14 +13,17 @@ from tests.promise.store import DatabaseAwayError, Store
 from data_feeder.audit import audited_end
 from data_feeder.buffer import Buffer, Item
 from data_feeder.ingest import Ingest
-from data_feeder.sequence import Hole
+from data_feeder.sequence import LATE_AFTER_MS, Hole
 from data_feeder.startup import Start
+from data_feeder.stream import Stream
+from data_feeder.watchdog import Watchdog
 from data_feeder.writer import refused_holes
 from marketdata.clock import MarketClock
-from marketdata.models import MINUTE_MS, Source
+from marketdata.models import MINUTE_MS, KlineEvent, Source
 from marketdata.store.candles import Row
 
 CAPACITY: Final = 4
+THRESHOLD: Final = 70
 
 LOOP: Final = asyncio.new_event_loop()
 
@@ -54,6 +58,8 @@ class WatchedBuffer(Buffer):
     def add_hole(self, hole: Hole) -> None:
         if hole.cause in ("jump", "late", "silence"):
             self._report(hole)
+        if hole.cause == "late":
+            assert hole.end + LATE_AFTER_MS <= self._market.now, f"called late too soon: {hole}"
         super().add_hole(hole)
 
     def listen(self) -> None:
@@ -79,6 +85,29 @@ class WatchedBuffer(Buffer):
         await super().put(item)
 
 
+class WatchedIngest(Ingest):
+    """Tells the buffer where each frame begins: of frames that were held, several are taken at once."""
+
+    buffer: WatchedBuffer
+
+    async def _kline(self, event: KlineEvent) -> None:
+        self.buffer.listen()
+        await super()._kline(event)
+
+
+@dataclass
+class Line:
+    """What the watchdog asks of a connection and its session: it lives, and nothing waits unread on it."""
+
+    symbols: tuple[str, ...]
+    last_frame: float
+    caught_up: bool = True
+
+    @property
+    def session(self) -> Self:
+        return self
+
+
 class Feeder:
     """One process. What it holds in memory goes with it."""
 
@@ -91,7 +120,11 @@ class Feeder:
         self.buffer = WatchedBuffer(market)
         self.market = MarketClock()
         self.market.advance(start.now)
-        self.ingest = Ingest(start.symbols, start.head, self.buffer, self.market, MachineClock(market))
+        self._clock = MachineClock(market)
+        self.ingest = WatchedIngest(start.symbols, start.head, self.buffer, self.market, self._clock)
+        self.ingest.buffer = self.buffer
+        self._line = Line(SYMBOLS, self._clock.monotonic())
+        self._watchdog = Watchdog(self.ingest, [], self.buffer, self.market, self._clock, THRESHOLD)
         self.committed = dict.fromkeys(SYMBOLS, start.head)
         self.audited = False
         self.forgotten: set[tuple[str, int]] = set()
@@ -101,16 +134,20 @@ class Feeder:
     def hear(self, raw: bytes) -> None:
         """A frame arrives."""
         before = self._holes()
-        self.buffer.listen()
+        self._line.last_frame = self._clock.monotonic()
         LOOP.run_until_complete(self.ingest.frame(raw))
         self._note_forgotten(before)
 
     def silence(self, symbol: str) -> None:
         """What the watchdog does about a stream that is silent for too long."""
         before = self._holes()
-        hole = self.ingest.sequences[symbol].overdue(self.market.now_ms, "silence")
-        if hole is not None:
-            self.buffer.add_hole(hole)
+        self._watchdog._owe(symbol, self.market.now_ms)
+        self._note_forgotten(before)
+
+    def look(self, *, guess: bool) -> None:
+        """What the watchdog does once a second about minutes whose final frame should have come."""
+        before = self._holes()
+        self._watchdog._late(cast(Stream, self._line), self._clock.monotonic(), guess=guess)
         self._note_forgotten(before)
 
     def _holes(self) -> set[tuple[str, int]]:
@@ -160,8 +197,10 @@ class Feeder:
         if steps == 2:
             raise DatabaseAwayError  # committed, and nobody heard of it
         self.buffer.drop(batch)
+        before = self._holes()
         for hole in refused_holes(batch):
             self.buffer.add_hole(hole)
+        self._note_forgotten(before)
         for item in batch:
             symbol, time = item.candle.symbol, item.candle.time
             self.committed[symbol] = max(self.committed[symbol], time)

@@ -7,22 +7,19 @@ It means what ``20_coverage.sql`` and ``30_ledger.sql`` of ``timescaledb/repeata
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 
+from tests.promise.days import Days, ShortDays, newest_piece
+
+from marketdata.errors import LeaseLostError
 from marketdata.models import MINUTE_MS
 
 Span = tuple[int, int]
-Cut = Callable[[int, int, int], int]
-"""Of a gap ``[start, end)`` larger than ``most`` minutes: from where on it is claimed."""
 
 FOREVER = 10**9
-
-
-def newest_minutes(start: int, end: int, most: int) -> int:
-    """Claim the newest ``most`` minutes."""
-    return max(start, end - most)
 
 
 def runs(minutes: Iterable[int]) -> list[Span]:
@@ -38,7 +35,10 @@ def runs(minutes: Iterable[int]) -> list[Span]:
 
 @dataclass(eq=False)
 class Entry:
-    """A row of the ledger. ``held``: a lease, or the pause before a retry, keeps workers away."""
+    """A row of the ledger. ``held``: a lease, or the pause before a retry, keeps workers away.
+
+    ``owner`` is who claimed it last and neither settled it nor gave it back, held or not.
+    """
 
     id: int
     kind: str
@@ -48,6 +48,8 @@ class Entry:
     resolved: bool = False
     attempts: int = 0
     held: bool = False
+    owner: str | None = None
+    recovered: int = 0
     next_look: int | None = None
 
     @property
@@ -55,9 +57,10 @@ class Entry:
         return range(self.start, self.end)
 
     @property
-    def row(self) -> tuple[str, str, int, int, bool, int, bool]:
+    def row(self) -> tuple[object, ...]:
         """What of it can be compared with a row of the table."""
-        return self.symbol, self.kind, self.start, self.end, self.resolved, self.attempts, self.held
+        span = self.symbol, self.kind, self.start, self.end
+        return *span, self.resolved, self.attempts, self.held, self.owner or "", self.recovered
 
 
 @dataclass
@@ -65,9 +68,10 @@ class Ledger:
     """``stored`` names each stored minute's status in the coverage: its source, or ``no-trade``."""
 
     now: int = 0
-    cut: Cut = newest_minutes
+    days: Days = field(default_factory=ShortDays)
     history: dict[str, int] = field(default_factory=dict)
     first_kline: dict[str, int | None] = field(default_factory=dict)
+    expected_until: dict[str, int] = field(default_factory=dict)
     stored: dict[tuple[str, int], str] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     _ids: count[int] = field(default_factory=lambda: count(1))
@@ -95,9 +99,14 @@ class Ledger:
 
     def expected(self, symbol: str) -> range:
         """``expected_range``: the minutes this database answers for."""
-        first = self.first_kline[symbol]
-        start = self.history[symbol] if first is None else max(first, self.history[symbol])
-        return range(start, self.now // MINUTE_MS)
+        owed = self.owed(symbol)
+        return range(max(self.history[symbol], owed.start), min(owed.stop, self.now // MINUTE_MS))
+
+    def owed(self, symbol: str) -> range:
+        """``owed_minutes``: what is not too old, from the first kline to the delisting."""
+        starts = (self.first_kline[symbol], self.days.edge(self.now))
+        start = max((edge for edge in starts if edge is not None), default=-FOREVER)
+        return range(start, self.expected_until.get(symbol, FOREVER))
 
     def coverage(self, symbol: str, start: int, end: int) -> dict[int, str]:
         """``candle_coverage``, minute by minute."""
@@ -138,31 +147,41 @@ class Ledger:
         first = min(map(order, open_work), default=None)
         return [entry for entry in open_work if order(entry) == first]
 
-    def claim(self, work: Entry, most: int) -> Entry:
+    def claim(self, work: Entry, most: int, owner: str) -> Entry:
         """Lease ``work``, one of ``claimable``; of a large gap a piece, which becomes a row of its own."""
-        if work.kind == "gap" and work.end - work.start > most:
-            cut = self.cut(work.start, work.end, most)
-            if cut > work.start:
-                piece = self._add("gap", work.symbol, (cut, work.end))
-                work.end = cut
-                work = piece
+        cut = newest_piece(self.days, self.now, work.start, work.end, most)
+        if work.kind == "gap" and cut > work.start:
+            piece = self._add("gap", work.symbol, (cut, work.end))
+            work.end, work.held, work.owner = cut, False, None
+            work = piece
         work.attempts += 1
-        work.held = True
+        work.held, work.owner = True, owner
         return work
 
-    def release(self, entry_id: int, *, held: bool) -> None:
+    def _leased(self, entry_id: int, owner: str, kind: str | None = None) -> Entry:
+        """The open row a worker was given; it is lost when another has it, it is done, or was joined."""
         entry = self.find(entry_id)
-        if entry is not None and not entry.resolved:
-            entry.held = held
+        if entry is None or entry.resolved or entry.owner != owner or kind not in (None, entry.kind):
+            raise LeaseLostError
+        return entry
 
-    def settle_gap(self, entry_id: int) -> bool:
-        gap = self.find(entry_id)
-        if gap is None or gap.kind != "gap" or gap.resolved:
-            return False
+    def renew(self, entry_id: int, owner: str, *, recovered: int = 0) -> None:
+        entry = self._leased(entry_id, owner)
+        entry.held = True
+        entry.recovered += recovered
+
+    def release(self, entry_id: int, owner: str, *, held: bool) -> None:
+        with suppress(LeaseLostError):
+            entry = self._leased(entry_id, owner)
+            entry.held, entry.owner = held, None
+
+    def settle_gap(self, entry_id: int, owner: str, *, recovered: int = 0) -> bool:
+        gap = self._leased(entry_id, owner, "gap")
         absent = self.missing(gap.symbol, gap.start, gap.end) - self.minutes_of(gap.symbol, "outage")
-        first = self.first_kline[gap.symbol]
-        gap.resolved = not {minute for minute in absent if first is None or minute >= first}
-        gap.held = not gap.resolved
+        owed = self.owed(gap.symbol)
+        gap.resolved = not any(minute in owed for minute in absent)
+        gap.held, gap.owner = not gap.resolved, None
+        gap.recovered += recovered
         return gap.resolved
 
     def record_outage(self, symbol: str, start: int, end: int, *, confirm_ms: int) -> None:
@@ -170,14 +189,19 @@ class Ledger:
         for part in runs(self.missing(symbol, start, end) - confirmed):
             self._join("outage", symbol, part, resolved=False, next_look=self.now + confirm_ms)
 
-    def settle_outage(self, entry_id: int) -> None:
-        looked = self.find(entry_id)
-        if looked is None or looked.kind != "outage" or looked.resolved:
-            return
+    def settle_outage(self, entry_id: int, owner: str) -> None:
+        looked = self._leased(entry_id, owner, "outage")
         absent = self.missing(looked.symbol, looked.start, looked.end)
         self.entries.remove(looked)
         for part in runs(set(looked.minutes) - absent):
-            self._add("gap", looked.symbol, part, resolved=True, attempts=looked.attempts)
+            self._add(
+                "gap",
+                looked.symbol,
+                part,
+                resolved=True,
+                attempts=looked.attempts,
+                recovered=part[1] - part[0],
+            )
         for part in runs(absent):
             self._join("outage", looked.symbol, part, resolved=True, attempts=looked.attempts)
 

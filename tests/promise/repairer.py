@@ -11,11 +11,11 @@ from tests.promise.market import LISTED, T0, Kind, Market, minute_of, ms
 from tests.promise.store import Store
 
 from gap_handler import plan
-from gap_handler.outages import Finding, judge
+from gap_handler.outages import Finding, after_refused, judge
 from gap_handler.plan import Run
 from marketdata.binance.rest import RestCandle
 from marketdata.candles import candle_problem
-from marketdata.minutes import ceil_minute, floor_minute
+from marketdata.minutes import ceil_minute
 from marketdata.models import MINUTE_MS, Source
 from marketdata.store.candles import Row
 
@@ -97,8 +97,13 @@ class Looks:
 
 
 def work_over(work: Entry, market: Market, store: Store, rest: Rest, looks: Looks) -> Iterator[None]:
-    """``Backfill.run`` and what it calls, with a pause before each thing others may come between."""
+    """``Backfill.run`` and what it calls, with a pause before each thing others may come between.
+
+    Raises ``LeaseLostError`` at the first change it may not make any more.
+    """
     symbol, start, end, is_outage = work.symbol, ms(work.start), ms(work.end), work.kind == "outage"
+    owner = work.owner
+    assert owner is not None
     store.reach()
     now = max(T0 + store.ledger.now, rest.server_time())
     store.advance(now)
@@ -115,7 +120,7 @@ def work_over(work: Entry, market: Market, store: Store, rest: Rest, looks: Look
             rows = rest.klines(symbol, within.start, within.end)
             yield
             final = plan.usable(rows, within, now)
-            written += _write(store, symbol, final, now)
+            written += _write(store, work.id, owner, symbol, final, now)
             refused |= plan.refused_minutes(final)
             following = plan.after(rows, cursor)
             cursor = None if following is None else plan.next_missing(missing, following)
@@ -124,8 +129,8 @@ def work_over(work: Entry, market: Market, store: Store, rest: Rest, looks: Look
         for run in _missing(store, symbol, start, end, is_outage):
             yield
             first = rest.klines(symbol, run.start, limit=1)
-            if first and first[0].candle.time < run.end and floor_minute(first[0].candle.time) in refused:
-                first = rest.klines(symbol, run.end, limit=1)
+            while first and (at := after_refused(first[0], run, frozenset(refused))) is not None:
+                first = rest.klines(symbol, at, limit=1)
             finding = judge(run, first, first_kline=first_kline, refused=frozenset(refused), now_ms=now)
             if finding is Finding.ROWS:
                 again = True
@@ -135,6 +140,7 @@ def work_over(work: Entry, market: Market, store: Store, rest: Rest, looks: Look
                 shown |= looks.usable(symbol, range(minute_of(run.start), minute_of(run.end)))
             else:
                 store.reach()
+                store.ledger.renew(work.id, owner)
                 span = range(minute_of(run.start), minute_of(run.end))
                 looks.first(symbol, span)
                 store.ledger.record_outage(symbol, span.start, span.stop, confirm_ms=CONFIRM_MS)
@@ -145,12 +151,13 @@ def work_over(work: Entry, market: Market, store: Store, rest: Rest, looks: Look
     yield
     store.reach()
     if not is_outage:
-        store.ledger.settle_gap(work.id)
+        store.ledger.settle_gap(work.id, owner)
     elif reasons or again:
-        store.ledger.release(work.id, held=True)
+        store.ledger.release(work.id, owner, held=True)
     else:
-        looks.second(symbol, store.ledger.missing(symbol, work.start, work.end), shown)
-        store.ledger.settle_outage(work.id)
+        confirmed = store.ledger.missing(symbol, work.start, work.end)
+        store.ledger.settle_outage(work.id, owner)
+        looks.second(symbol, confirmed, shown)
 
 
 def _missing(store: Store, symbol: str, start: int, end: int, is_outage: bool) -> list[Run]:
@@ -169,10 +176,14 @@ def _first_kline(symbol: str, store: Store, rest: Rest) -> int | None:
     return ms(known)
 
 
-def _write(store: Store, symbol: str, rows: list[RestCandle], now: int) -> int:
-    """``Backfill._write``: what is known to be impossible is not noted again."""
+def _write(store: Store, work_id: int, owner: str, symbol: str, rows: list[RestCandle], now: int) -> int:
+    """``Backfill._write``: what is known to be impossible is not noted again, and a page that comes
+    after its lease was lost is undone.
+    """
     if not rows:
         return 0
+    store.reach()
+    store.ledger.renew(work_id, owner)
     wanted = [
         row
         for row in rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.promise.ledger import Cut, Ledger, newest_minutes, runs
+from tests.promise.ledger import Ledger, runs
 from tests.promise.market import SYMBOLS, T0, Market, minute_of, ms
 
 from marketdata.models import Candle, Source
@@ -18,12 +18,11 @@ class DatabaseAwayError(Exception):
 class Store:
     """What is committed. Every write is checked against the exchange's true record."""
 
-    def __init__(self, market: Market, cut: Cut = newest_minutes) -> None:
+    def __init__(self, market: Market) -> None:
         self.market = market
         self.away = False
         self.ledger = Ledger(
             now=0,
-            cut=cut,
             history=dict.fromkeys(SYMBOLS, 0),
             first_kline=dict.fromkeys(SYMBOLS),
         )
@@ -73,11 +72,11 @@ class Store:
     def missing(self, symbol: str, start: int, end: int, *, is_outage: bool) -> list[tuple[int, int]]:
         """``missing.sql`` of the gap-handler, in Unix ms."""
         self.reach()
-        first = self.ledger.first_kline[symbol]
+        owed = self.ledger.owed(symbol)
         wanted = self.ledger.missing(symbol, minute_of(start), minute_of(end))
         if not is_outage:
             wanted -= self.ledger.minutes_of(symbol, "outage", resolved=False)
-        return [(ms(a), ms(b)) for a, b in runs(m for m in wanted if first is None or m >= first)]
+        return [(ms(a), ms(b)) for a, b in runs(m for m in wanted if m in owed)]
 
     def covered(self, symbol: str) -> set[int]:
         """The minutes somebody accounts for: stored, in an open gap, in an outage, or never expected."""

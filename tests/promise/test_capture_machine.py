@@ -8,6 +8,7 @@ import contextlib
 import copy
 import json
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -27,8 +28,9 @@ from tests.promise.profile import machine_settings
 from tests.promise.repairer import CLAIM, CONFIRM_MS, ExchangeFailsError, Looks, Rest, work_over
 from tests.promise.store import DatabaseAwayError, Store
 
-from data_feeder.ingest import AHEAD_MOST_MS
+from data_feeder.ingest import AGREEING, AHEAD_MS, LATEST_PUSH_MS
 from data_feeder.sequence import LATE_AFTER_MS
+from marketdata.errors import LeaseLostError
 from marketdata.models import MINUTE_MS
 
 WORKERS = 2
@@ -56,8 +58,10 @@ def absurd(frame: dict[str, Any], how: str) -> dict[str, Any]:
             k["t"] += 600_000 * MINUTE_MS
             frame["E"] += 600_000 * MINUTE_MS
         case "two days ahead":
-            k["t"] += 2 * AHEAD_MOST_MS
-            frame["E"] += 2 * AHEAD_MOST_MS
+            k["t"] += 2_880 * MINUTE_MS
+            frame["E"] += 2_880 * MINUTE_MS
+        case "pushed long after":
+            frame["E"] = k["t"] + LATEST_PUSH_MS + 1
         case "pushed before it began":
             frame["E"] = k["t"] - 1
         case "the beginning of time":
@@ -75,8 +79,9 @@ def absurd(frame: dict[str, Any], how: str) -> dict[str, Any]:
     return frame
 
 
+AHEAD = ["years ahead", "two days ahead"]
 HOW = [
-    "off the minute", "years ahead", "two days ahead", "pushed before it began", "the beginning of time",
+    *AHEAD, "off the minute", "pushed long after", "pushed before it began", "the beginning of time",
     "negative", "another interval", "another symbol",
 ]  # fmt: skip
 NUMBERS = ["no number", "endless"]
@@ -117,6 +122,8 @@ class CaptureMachine(RuleBasedStateMachine):
         self.workers: list[tuple[Entry, Iterator[None]] | None] = [None] * WORKERS
         self.feeder: Feeder | None = Feeder(self.market, self.store, exchange_answers=True)
         self.writing = False
+        self.claims = count(1)
+        self.lies = dict.fromkeys(AHEAD, 0)
 
     @initialize(known=st.booleans(), hidden=st.booleans())
     def this_is_not_the_first_start(self, known: bool, hidden: bool) -> None:
@@ -127,8 +134,10 @@ class CaptureMachine(RuleBasedStateMachine):
 
     # The market and its stream.
 
-    def _hear(self, frame: dict[str, Any]) -> None:
+    def _hear(self, frame: dict[str, Any], *, true: bool = True) -> None:
         if self.feeder is not None:
+            if true and frame["E"] <= self.feeder.market.now_ms + AHEAD_MS:
+                self.lies = dict.fromkeys(AHEAD, 0)
             self.feeder.hear(json.dumps(frame).encode())
 
     def _push(self, symbol: str, minute: int, pushed: int, *, final: bool, heard: bool) -> None:
@@ -182,19 +191,29 @@ class CaptureMachine(RuleBasedStateMachine):
     @rule(
         symbol=symbols,
         kinds=minutes_kinds,
-        hidden=st.booleans(),
+        hidden=st.sampled_from([False, False, True]),
+        short=st.booleans(),
         lacks=st.sampled_from([None, None, 0, 1]),
         behind=st.sampled_from([0, 100, 700, 1_000]),
         seconds=st.sampled_from([0, 0, 1, 2]),
     )
     def a_minute_is_lost_and_repaired_at_once(
-        self, symbol: str, kinds: tuple[Kind, ...], hidden: bool, lacks: int | None, behind: int, seconds: int
+        self,
+        symbol: str,
+        kinds: tuple[Kind, ...],
+        hidden: bool,
+        short: bool,
+        lacks: int | None,
+        behind: int,
+        seconds: int,
     ) -> None:
         """While its row may not be there yet, or not be final at the host that answers."""
         heard = tuple(other != symbol for other in SYMBOLS)
         lost = minute_of(self.market.now)
         if hidden and lost > LISTED[symbol]:
             self.market.hidden.add((symbol, lost))
+        if short and self.market.kind(symbol, lost) is Kind.TRADED:
+            self.market.kinds[symbol, lost] = Kind.SHORT
         self._minute(kinds, heard, 20, seconds, (False,) * len(SYMBOLS), (False,) * len(SYMBOLS), True)
         if self.feeder is not None and not self.writing:
             self.feeder.silence(symbol)
@@ -210,10 +229,15 @@ class CaptureMachine(RuleBasedStateMachine):
         self._hear(copy.deepcopy(self.sent[-1 - back % len(self.sent)]))
 
     @precondition(lambda self: self.sent)
-    @rule(back=st.integers(0, 3), what=st.sampled_from(HOW + NUMBERS + GARBAGE))
+    @rule(back=st.integers(0, 5), what=st.sampled_from((HOW + NUMBERS) * 5 + GARBAGE))
     def what_cannot_be_comes(self, back: int, what: str | bytes) -> None:
         if isinstance(what, str):
-            self._hear(absurd(copy.deepcopy(self.sent[-1 - back % len(self.sent)]), what))
+            if what in AHEAD:
+                # As many as agree would be the market's word, whatever they say.
+                if self.lies[what] == AGREEING - 1:
+                    return
+                self.lies[what] += 1
+            self._hear(absurd(copy.deepcopy(self.sent[-1 - back % len(self.sent)]), what), true=False)
         elif self.feeder is not None:
             self.feeder.hear(what)
 
@@ -232,6 +256,12 @@ class CaptureMachine(RuleBasedStateMachine):
     def a_stream_is_silent(self, symbol: str) -> None:
         assert self.feeder is not None
         self.feeder.silence(symbol)
+
+    @precondition(lambda self: self.feeder is not None)
+    @rule(guess=st.booleans())
+    def the_watchdog_looks(self, guess: bool) -> None:
+        assert self.feeder is not None
+        self.feeder.look(guess=guess)
 
     @rule(what=st.sampled_from(BROKEN), which=st.integers(0, 2))
     def something_breaks(self, what: str, which: int) -> None:
@@ -319,17 +349,21 @@ class CaptureMachine(RuleBasedStateMachine):
                 next(running)
         except StopIteration:
             self.workers[which] = None
+        except LeaseLostError:
+            # Another has it, or it was joined into something else: nothing is left to give back.
+            self.workers[which] = None
         except (DatabaseAwayError, ExchangeFailsError):
             self.workers[which] = None
             if not self.store.away:
-                self.store.ledger.release(entry.id, held=True)
+                assert entry.owner is not None
+                self.store.ledger.release(entry.id, entry.owner, held=True)
 
     @rule(which=st.integers(0, WORKERS - 1), steps=st.sampled_from([1, 2, 4, 100, 100]))
     def a_worker_works(self, which: int, steps: int) -> None:
         if self.workers[which] is None and not self.store.away:
             claimable = self.store.ledger.claimable()
             if claimable:
-                entry = self.store.ledger.claim(claimable[0], CLAIM)
+                entry = self.store.ledger.claim(claimable[0], CLAIM, f"claim {next(self.claims)}")
                 copied = copy.copy(entry)
                 running = work_over(copied, self.market, self.store, self.rest, self.looks)
                 self.workers[which] = copied, running
@@ -389,11 +423,21 @@ class CaptureMachine(RuleBasedStateMachine):
             f"repairs do not end: {[e for e in self.store.ledger.entries if not e.resolved]}"
         )
 
+    def _catch_up(self, kinds: tuple[Kind, ...]) -> None:
+        """However far behind a feeder's clock is, frames that agree are believed."""
+        for _ in range(1 + AGREEING):
+            self._next_minute(kinds, (True,) * len(SYMBOLS))
+        ended = minute_of(self.market.now) - 1
+        for symbol, sequence in self.feeder.ingest.sequences.items() if self.feeder else ():
+            assert ended < LISTED[symbol] or minute_of(sequence.head) == ended, f"{symbol} is not heard"
+        self.every_minute_is_accounted_for()
+
     def teardown(self) -> None:
         self.store.away = False
         self.market.hidden.clear()
         self.workers = [None] * WORKERS
         good = (Kind.TRADED,) * len(SYMBOLS)
+        self._catch_up(good)
         for _ in range(3 + CONFIRM_MS // MINUTE_MS):
             self._next_minute(good, (False,) * len(SYMBOLS))
         self.market.now += 2_000

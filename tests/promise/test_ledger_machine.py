@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -16,18 +17,23 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tests.promise.days import Utc
 from tests.promise.ledger import Entry, Ledger, runs
 from tests.promise.profile import machine_settings
 
 from marketdata import database as db
 from marketdata.database import Connection
+from marketdata.errors import LeaseLostError
 from marketdata.models import MINUTE_MS, Candle, Source
 from marketdata.settings import DatabaseSettings
 from marketdata.store import candles, ledger
 
-T0 = 1_679_702_280_000
-"""2023-03-24T23:58:00Z: days are counted one by one, so the minutes lie on both sides of a midnight."""
+T0 = 1_680_479_880_000
+"""2023-04-02T23:58:00Z: days are counted one by one, so the minutes lie on both sides of a midnight."""
+DAYS = Utc(T0)
 LENGTH = 14
+OLD = -4_000
+"""Days earlier, and in another month: large gaps are cut by both."""
 SYMBOLS = ("AUSDT", "BUSDT")
 
 symbols = st.sampled_from(SYMBOLS)
@@ -35,6 +41,7 @@ symbols = st.sampled_from(SYMBOLS)
 spans = st.tuples(st.integers(0, LENGTH - 1), st.integers(1, 6)).map(
     lambda s: (s[0], min(LENGTH, s[0] + s[1]))
 )
+long_spans = st.tuples(st.sampled_from([OLD, -3_100, -2_878]), st.sampled_from([-2_900, -1_438, 2, LENGTH]))
 
 
 def ms(minute: int) -> int:
@@ -65,11 +72,19 @@ class Sql:
             self._execute(
                 "INSERT INTO symbols (symbol, status, history_start) VALUES ($1, 'TRADING', $2)",
                 symbol,
-                ms(0),
+                ms(OLD),
             )
 
     def set_first_kline(self, symbol: str, minute: int) -> None:
         self._execute("UPDATE symbols SET first_kline = $2 WHERE symbol = $1", symbol, ms(minute))
+
+    def set_expected_until(self, symbol: str, minute: int) -> None:
+        self._execute("UPDATE symbols SET expected_until = $2 WHERE symbol = $1", symbol, ms(minute))
+
+    def end_leases(self) -> None:
+        self._execute(
+            "UPDATE data_quality_logs SET lease_until = now() - interval '1 second' WHERE NOT resolved"
+        )
 
     def advance(self, now: int) -> None:
         self._execute("SELECT advance_market_clock($1)", now)
@@ -87,28 +102,38 @@ class Sql:
         )
         return [(minute_of(gap.start), minute_of(gap.end)) for gap in gaps]
 
-    def claim(self, most: int) -> ledger.Work | None:
+    def claim(self, most: int, owner: str) -> ledger.Work | None:
         work: ledger.Work | None = self._run(
-            ledger.claim(self._connection, lease_seconds=3600, max_minutes=most)
+            ledger.claim(self._connection, lease_seconds=3600, max_minutes=most, owner=owner)
         )
         return work
 
-    def release(self, work: ledger.Work, held: bool) -> None:
+    def renew(self, work: ledger.Work, owner: str, recovered: int) -> None:
         self._run(
-            ledger.release(
-                self._connection, work.gap.id, retry_seconds=3600 if held else -1, reason="a reason"
-            )
+            ledger.renew(self._connection, work.gap.id, lease_seconds=3600, recovered=recovered, owner=owner)
         )
 
-    def settle(self, work: ledger.Work) -> bool | None:
-        if work.is_outage:
-            self._run(ledger.settle_outage(self._connection, work.gap.id))
-            return None
-        return bool(
-            self._run(
-                ledger.settle_gap(self._connection, work.gap.id, recovered=0, retry_seconds=3600, reason="r")
+    def release(self, work: ledger.Work, owner: str, held: bool) -> None:
+        retry = 3600 if held else -1
+        self._run(
+            ledger.release(self._connection, work.gap.id, retry_seconds=retry, reason="a reason", owner=owner)
+        )
+
+    def settle_gap(self, work: ledger.Work, owner: str, recovered: int) -> bool:
+        closed: bool = self._run(
+            ledger.settle_gap(
+                self._connection,
+                work.gap.id,
+                recovered=recovered,
+                retry_seconds=3600,
+                reason="r",
+                owner=owner,
             )
         )
+        return closed
+
+    def settle_outage(self, work: ledger.Work, owner: str) -> None:
+        self._run(ledger.settle_outage(self._connection, work.gap.id, owner=owner))
 
     def record_outage(self, symbol: str, span: tuple[int, int], confirm_seconds: int) -> None:
         self._run(
@@ -121,7 +146,8 @@ class Sql:
         records = self._run(
             self._connection.fetch(
                 "SELECT symbol, event_type, gap_start, gap_end, resolved, attempts,"
-                " coalesce(lease_until > now(), false) AS held FROM data_quality_logs"
+                " coalesce(lease_until > now(), false) AS held, coalesce(lease_owner, '') AS owner,"
+                " candles_recovered FROM data_quality_logs"
                 " WHERE event_type IN ('gap', 'outage')"
             )
         )
@@ -163,6 +189,9 @@ class Sql:
         ]
 
 
+who = st.sampled_from(["mine", "mine", "mine", "another", "stranger"])
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """Feeders, requests and workers do to both what they may do at any time."""
 
@@ -170,13 +199,15 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Ledger()
+        self.model = Ledger(days=DAYS)
         self.held: list[tuple[ledger.Work, Entry]] = []
+        """What workers believe they have, some wrongly."""
+        self.claims = count(1)
 
     @initialize(now=st.integers(4, LENGTH))
     def begin(self, now: int) -> None:
         self.model.now = now * MINUTE_MS + 5_000
-        self.model.history = dict.fromkeys(SYMBOLS, 0)
+        self.model.history = dict.fromkeys(SYMBOLS, OLD)
         self.model.first_kline = dict.fromkeys(SYMBOLS)
         self.sql.reset(T0 + self.model.now)
 
@@ -190,6 +221,17 @@ class LedgerMachine(RuleBasedStateMachine):
     def time_passes(self, minutes: int) -> None:
         self.model.now += minutes * MINUTE_MS
         self.sql.advance(T0 + self.model.now)
+
+    @rule(minute=st.integers(0, LENGTH))
+    def thirteen_months_pass(self, minute: int) -> None:
+        """But for some seconds: the minute in which the edge lies is too old."""
+        self.model.now = max(self.model.now, DAYS.reaches(minute) + 5_000)
+        self.sql.advance(T0 + self.model.now)
+
+    @rule(symbol=symbols, minute=st.integers(0, LENGTH))
+    def a_symbol_is_delisted(self, symbol: str, minute: int) -> None:
+        self.model.expected_until[symbol] = minute
+        self.sql.set_expected_until(symbol, minute)
 
     @rule(symbol=symbols, span=spans, source=st.sampled_from(Source), trades=st.sampled_from([0, 3]))
     def candles_are_stored(self, symbol: str, span: tuple[int, int], source: Source, trades: int) -> None:
@@ -205,37 +247,83 @@ class LedgerMachine(RuleBasedStateMachine):
             symbol, *span, reopen=reopen
         )
 
-    @rule(most=st.integers(1, 5))
+    @rule(symbol=symbols, span=long_spans)
+    def days_are_missing(self, symbol: str, span: tuple[int, int]) -> None:
+        self.a_hole_is_recorded(symbol, span, False)
+
+    @rule(most=st.sampled_from([1, 2, 5, 1_500, 44_640]))
     def a_worker_claims(self, most: int) -> None:
+        owner = f"claim {next(self.claims)}"
         claimable = self.model.claimable()
-        work = self.sql.claim(most)
+        work = self.sql.claim(most, owner)
         assert (work is None) == (not claimable)
         if work is not None:
             taken = [e for e in claimable if (e.symbol, e.end) == (work.gap.symbol, minute_of(work.gap.end))]
             assert len(taken) == 1, f"{work} is none of {claimable}"
-            entry = self.model.claim(taken[0], most)
+            entry = self.model.claim(taken[0], most, owner)
             assert (entry.kind == "outage", entry.start, entry.attempts) == (
                 work.is_outage, minute_of(work.gap.start), work.attempts,
             )  # fmt: skip
-            self.held.append((work, entry))
+            self.held = [*self.held[-4:], (work, entry)]
 
-    @precondition(lambda self: self.held)
-    @rule(which=st.integers(0, 20), held=st.booleans())
-    def a_worker_gives_back(self, which: int, held: bool) -> None:
+    @rule()
+    def leases_and_pauses_end(self) -> None:
+        """Whoever has one still may go on, until another claims the work."""
+        for entry in self.model.entries:
+            entry.held = False
+        self.sql.end_leases()
+
+    def _owner(self, which: int, who: str) -> tuple[ledger.Work, Entry, str]:
+        """A piece of work, and who comes to do something about it: mostly whom it was given to."""
         work, entry = self.held[which % len(self.held)]
-        self.model.release(entry.id, held=held)
-        self.sql.release(work, held)
+        mine, another = work.owner, self.held[0][0].owner
+        assert mine is not None
+        assert another is not None
+        return work, entry, {"mine": mine, "another": another, "stranger": "nobody"}[who]
+
+    def _both(self, model: Callable[[], Any], sql: Callable[[], Any]) -> None:
+        """The same comes of it, or it is lost for both; that nothing changed then is an invariant's."""
+        try:
+            expected = model()
+        except LeaseLostError:
+            with pytest.raises(LeaseLostError):
+                sql()
+        else:
+            assert sql() == expected
 
     @precondition(lambda self: self.held)
-    @rule(which=st.integers(0, 20))
-    def a_worker_settles(self, which: int) -> None:
-        work, entry = self.held.pop(which % len(self.held))
+    @rule(which=st.integers(0, 4), who=who, held=st.booleans())
+    def a_worker_gives_back(self, which: int, who: str, held: bool) -> None:
+        work, entry, owner = self._owner(which, who)
+        self._both(
+            lambda: self.model.release(entry.id, owner, held=held),
+            lambda: self.sql.release(work, owner, held),
+        )
+
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 4), who=who, recovered=st.integers(0, 2))
+    def a_worker_goes_on(self, which: int, who: str, recovered: int) -> None:
+        work, entry, owner = self._owner(which, who)
+        self._both(
+            lambda: self.model.renew(entry.id, owner, recovered=recovered),
+            lambda: self.sql.renew(work, owner, recovered),
+        )
+
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 4), who=who, recovered=st.integers(0, 2))
+    def a_worker_settles(self, which: int, who: str, recovered: int) -> None:
+        """It may come again: then it is too late."""
+        work, entry, owner = self._owner(which, who)
         if work.is_outage:
-            self.model.settle_outage(entry.id)
-            self.sql.settle(work)
+            self._both(
+                lambda: self.model.settle_outage(entry.id, owner),
+                lambda: self.sql.settle_outage(work, owner),
+            )
         else:
-            closed = self.model.settle_gap(entry.id)
-            assert self.sql.settle(work) == closed
+            self._both(
+                lambda: self.model.settle_gap(entry.id, owner, recovered=recovered),
+                lambda: self.sql.settle_gap(work, owner, recovered),
+            )
 
     @rule(symbol=symbols, span=spans, confirm_minutes=st.integers(0, 4))
     def a_look_finds_nothing(self, symbol: str, span: tuple[int, int], confirm_minutes: int) -> None:
@@ -257,7 +345,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if self.model.history:
             for symbol in SYMBOLS:
-                self.views_are_equal(symbol, (0, LENGTH))
+                self.views_are_equal(symbol, (OLD - 1, LENGTH))
 
 
 @pytest.fixture
