@@ -16,11 +16,10 @@ import asyncpg
 
 CANDLE = "SELECT symbol, time, close, source FROM candles_1m ORDER BY time DESC LIMIT 1"
 FEATURES = "SELECT symbol, time, feature_version FROM feature_cache ORDER BY time DESC LIMIT 1"
-# What is expected, and what of it is still to be fetched. Before the exchange was heard nothing is expected.
+# Before the exchange was heard nothing is expected.
 HISTORY = """
-SELECT (SELECT coalesce(sum(minutes_of(expected_range(symbol))), 0) FROM symbols) AS expected,
-       (SELECT coalesce(sum(candles_missing), 0) FROM data_quality_logs
-        WHERE event_type = 'gap' AND NOT resolved) AS missing
+SELECT coalesce(sum(expected_minutes), 0)::bigint AS expected, coalesce(sum(missing_minutes), 0)::bigint AS missing
+FROM history_completeness
 """
 
 

@@ -78,9 +78,11 @@ newest_rows() { docker compose "${COMPOSE_FILES[@]}" exec -T data-feeder python 
 
 useful_commands() {
   cat <<'COMMANDS'
-logs   docker compose logs -f data-feeder
-SQL    docker compose exec timescaledb psql -U mltrader -d btc_ml_production
-stop   ./cleanup.sh
+logs     docker compose logs -f data-feeder
+SQL      docker compose exec timescaledb psql -U mltrader -d btc_ml_production
+history  docker compose exec gap-handler python -m gap_handler status --watch
+backup   deploy/backup.sh                one now; every night by itself
+stop     ./cleanup.sh
 COMMANDS
 }
 

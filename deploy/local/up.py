@@ -138,7 +138,7 @@ def _wait_for(name: str, address: str, deadline: float) -> None:
 
 
 def _write_commands(values: dict[str, str], environment: dict[str, str], cluster: Cluster | None) -> None:
-    """The two commands that take the place of `docker compose logs -f` and `exec ... psql`."""
+    """The commands that take the place of `docker compose logs -f` and `exec ... psql`."""
     root = shlex.quote(str(places.ROOT))
     python = shlex.quote(str(places.VENV / "bin" / "python"))
     _command(
@@ -148,6 +148,7 @@ def _write_commands(values: dict[str, str], environment: dict[str, str], cluster
         'exec tail -n 100 -F "$@"',
     )
     _command("psql", f'exec {python} {root}/deploy/local/psql.py "$@"')
+    _command("history", f'exec {python} {root}/deploy/local/history.py "$@"')
     _command("status", f'exec {python} {root}/deploy/local/status.py "$@"')
 
 

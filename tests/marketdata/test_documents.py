@@ -31,3 +31,12 @@ def test_log_events_that_are_named_exist(page: Path) -> None:
     )
     for event in re.findall(r"event `([a-z_]+)`", page.read_text(encoding="utf-8")):
         assert f'"{event}"' in code, f"{page.name} names the log event {event}"
+
+
+def test_tests_that_are_named_exist() -> None:
+    page = (REPOSITORY / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_]+/test_[a-z_]+\.py)(?:::(test_[a-z_]+))?`", page)
+    assert len(named) > 30
+    for file, test in named:
+        code = (REPOSITORY / "tests" / file).read_text(encoding="utf-8")
+        assert f"def {test}(" in code or not test, f"reliability.md names {file}::{test}"
