@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 import pytest
-from tests.gap_handler.harness import HOUR_MS, NOON, SYMBOL, Connection
+from tests.gap_handler.harness import HOUR_MS, NOON, SYMBOL, Connection, rows
 
 from gap_handler.backfill import Report
 from gap_handler.nudge import Nudge
@@ -17,7 +17,7 @@ from gap_handler.worker import Runs, Worker
 from marketdata import database as db
 from marketdata.clock import SystemClock
 from marketdata.settings import DatabaseSettings
-from marketdata.store.ledger import Gap, Work, record_missing
+from marketdata.store.ledger import Gap, Work, claim, record_missing, record_outage, settle_outage
 
 pytestmark = pytest.mark.database
 
@@ -111,3 +111,27 @@ async def test_work_that_is_gone_is_dropped(
         await working
     assert endless.stopped
     assert totals.backfills_completed == 0
+
+
+class JoinedAway:
+    """Ends a second look at an outage that a look next to it joined into a larger one meanwhile."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def run(self, work: Work, progress: Callable[[int], None]) -> Report:
+        await record_outage(self._connection, SYMBOL, NOON, NOON + HOUR_MS, confirm_seconds=0)
+        await settle_outage(self._connection, work.gap.id, owner=work.owner)
+        raise AssertionError
+
+
+async def test_a_second_look_that_was_joined_away_is_left_to_the_next(pool: Pool, ledger: Connection) -> None:
+    await record_outage(ledger, SYMBOL, NOON - HOUR_MS, NOON, confirm_seconds=0)
+    totals, closed = Totals(), list[Gap]()
+    await worker(pool, JoinedAway(ledger), totals, closed).step()
+    assert (totals.backfills_completed, totals.running, closed) == (0, 0, [])
+    (whole,) = await rows(ledger, "outage")
+    assert (whole["resolved"], whole["attempts"], whole["candles_missing"]) == (False, 0, 120)
+    work = await claim(ledger, lease_seconds=60, max_minutes=1, owner="the next")
+    assert work is not None
+    assert (work.gap.start, work.gap.end, work.is_outage) == (NOON - HOUR_MS, NOON + HOUR_MS, True)

@@ -16,9 +16,10 @@ from data_feeder.ingest import Ingest
 from data_feeder.sequence import LATE_AFTER_MS, Hole
 from data_feeder.startup import Start
 from data_feeder.stream import Stream
-from data_feeder.watchdog import Watchdog
+from data_feeder.watchdog import LATE_FOR_SECONDS, Watchdog
 from data_feeder.writer import refused_holes
 from marketdata.clock import MarketClock
+from marketdata.minutes import floor_minute
 from marketdata.models import MINUTE_MS, KlineEvent, Source
 from marketdata.store.candles import Row
 
@@ -52,7 +53,7 @@ class WatchedBuffer(Buffer):
     def __init__(self, market: Market) -> None:
         super().__init__(capacity=CAPACITY, press_back=0.0)
         self._market = market
-        self._reported: set[tuple[str, int]] = set()
+        self.reported: set[tuple[str, int]] = set()
         self._newest: tuple[str, int] | None = None
 
     def add_hole(self, hole: Hole) -> None:
@@ -74,13 +75,14 @@ class WatchedBuffer(Buffer):
         assert hole.start % MINUTE_MS == hole.end % MINUTE_MS == 0, hole
         assert hole.end <= self._market.now, f"reported before it is over: {hole}"
         minutes = {(hole.symbol, m) for m in range(minute_of(hole.start), minute_of(hole.end))}
-        assert not minutes & self._reported, f"reported twice: {minutes & self._reported}"
-        self._reported |= minutes
+        assert not minutes & self.reported, f"reported twice: {minutes & self.reported}"
+        self.reported |= minutes
         self._newest = hole.symbol, minute_of(hole.end) - 1
 
     async def put(self, item: Item) -> None:
         key = item.candle.symbol, minute_of(item.candle.time)
-        assert not (item.is_head and key in self._reported), f"called head after it was reported: {key}"
+        assert not (item.is_head and key in self.reported), f"called head after it was reported: {key}"
+        assert item.known_at >= self._market.final_at(*key), f"known before it was over: {item}"
         assert self._newest != key, f"reported by its own candle: {key}"
         await super().put(item)
 
@@ -149,6 +151,11 @@ class Feeder:
         before = self._holes()
         self._watchdog._late(cast(Stream, self._line), self._clock.monotonic(), guess=guess)
         self._note_forgotten(before)
+        due = floor_minute(max(self.ingest.pushed.values()) - LATE_AFTER_MS) - MINUTE_MS
+        for symbol, sequence in self.ingest.sequences.items():
+            if self._clock.monotonic() - self.ingest.heard[symbol] < LATE_FOR_SECONDS:
+                seen = sequence.head >= due or (symbol, minute_of(due)) in self.buffer.reported
+                assert seen, f"{symbol}: {minute_of(due)} is late and nobody said so"
 
     def _holes(self) -> set[tuple[str, int]]:
         return {(h.symbol, m) for h in self.buffer.holes for m in range(minute_of(h.start), minute_of(h.end))}

@@ -123,7 +123,8 @@ class CaptureMachine(RuleBasedStateMachine):
         self.feeder: Feeder | None = Feeder(self.market, self.store, exchange_answers=True)
         self.writing = False
         self.claims = count(1)
-        self.lies = dict.fromkeys(AHEAD, 0)
+        self.lies: list[tuple[str, dict[str, Any]]] = []
+        """Claims of one time far ahead, since the last frame that made a feeder forget them."""
 
     @initialize(known=st.booleans(), hidden=st.booleans())
     def this_is_not_the_first_start(self, known: bool, hidden: bool) -> None:
@@ -137,7 +138,7 @@ class CaptureMachine(RuleBasedStateMachine):
     def _hear(self, frame: dict[str, Any], *, true: bool = True) -> None:
         if self.feeder is not None:
             if true and frame["E"] <= self.feeder.market.now_ms + AHEAD_MS:
-                self.lies = dict.fromkeys(AHEAD, 0)
+                self.lies.clear()
             self.feeder.hear(json.dumps(frame).encode())
 
     def _push(self, symbol: str, minute: int, pushed: int, *, final: bool, heard: bool) -> None:
@@ -232,14 +233,30 @@ class CaptureMachine(RuleBasedStateMachine):
     @rule(back=st.integers(0, 5), what=st.sampled_from((HOW + NUMBERS) * 5 + GARBAGE))
     def what_cannot_be_comes(self, back: int, what: str | bytes) -> None:
         if isinstance(what, str):
-            if what in AHEAD:
-                # As many as agree would be the market's word, whatever they say.
-                if self.lies[what] == AGREEING - 1:
-                    return
-                self.lies[what] += 1
-            self._hear(absurd(copy.deepcopy(self.sent[-1 - back % len(self.sent)]), what), true=False)
+            self._hear_absurd(back, what)
         elif self.feeder is not None:
             self.feeder.hear(what)
+
+    @precondition(lambda self: self.sent)
+    @rule(what=st.lists(st.tuples(st.integers(0, 5), st.sampled_from([*AHEAD, AHEAD[0], ""])), min_size=3))
+    def somebody_lies(self, what: list[tuple[int, str]]) -> None:
+        """And repeats it, contradicts it, and is contradicted, but is never of one mind three times."""
+        for back, how in what[:6]:
+            if how:
+                self._hear_absurd(back, how)
+            else:
+                self.an_earlier_frame_comes(back)
+
+    def _hear_absurd(self, back: int, how: str) -> None:
+        frame = absurd(copy.deepcopy(self.sent[-1 - back % len(self.sent)]), how)
+        if how in AHEAD:
+            if self.lies and self.lies[0][0] != how:
+                self.lies.clear()
+            if (how, frame) not in self.lies:
+                if len(self.lies) == AGREEING - 1:
+                    return  # as many as agree are the market's word, whatever they say
+                self.lies.append((how, copy.deepcopy(frame)))
+        self._hear(frame, true=False)
 
     @rule(symbol=symbols, back=st.integers(0, 8), hidden=st.booleans())
     def a_row_is_hidden_or_shown(self, symbol: str, back: int, hidden: bool) -> None:
@@ -288,6 +305,15 @@ class CaptureMachine(RuleBasedStateMachine):
     @rule(exchange_answers=st.booleans(), audited=st.booleans())
     def the_feeder_starts(self, exchange_answers: bool, audited: bool) -> None:
         self._start(exchange_answers=exchange_answers, audited=audited)
+
+    @precondition(lambda self: not self.store.away)
+    @rule(kinds=minutes_kinds, audited=st.booleans())
+    def the_feeder_starts_by_an_old_clock(self, kinds: tuple[Kind, ...], audited: bool) -> None:
+        """It was away for longer than a frame may be ahead, and the exchange did not tell the time."""
+        self.feeder, self.writing = None, False
+        for _ in range(1 + AHEAD_MS // MINUTE_MS):
+            self._next_minute(kinds, (False,) * len(SYMBOLS))
+        self._start(exchange_answers=False, audited=audited)
 
     def _start(self, *, exchange_answers: bool, audited: bool) -> None:
         if self.feeder is not None or self.store.away:
@@ -478,4 +504,4 @@ class CaptureMachine(RuleBasedStateMachine):
 @pytest.mark.promise
 @pytest.mark.timeout(0)
 def test_every_minute_is_accounted_for_and_none_is_invented() -> None:
-    run_state_machine_as_test(CaptureMachine, settings=machine_settings(examples=200, steps=50))
+    run_state_machine_as_test(CaptureMachine, settings=machine_settings(examples=300, steps=50))
