@@ -57,7 +57,7 @@ CREATE OR REPLACE FUNCTION owed_minutes(p_symbol text) RETURNS tstzmultirange LA
          FROM symbols, LATERAL (
              SELECT floor_minute(greatest(first_kline, market_now() - interval '13 months')
                                  + interval '59.999999 seconds') AS starts,
-                    expected_until AS ends
+                    floor_minute(expected_until) AS ends
          ) AS edges
          WHERE symbol = p_symbol),
         '{(,)}'::tstzmultirange)
