@@ -165,6 +165,7 @@ DECLARE
     absent tstzmultirange;
     part tstzrange;
     whole tstzrange;
+    since timestamptz;
 BEGIN
     PERFORM lock_ledger(symbol) FROM data_quality_logs WHERE id = p_id;
     SELECT * INTO looked FROM data_quality_logs
@@ -188,13 +189,15 @@ BEGIN
             DELETE FROM data_quality_logs
             WHERE symbol = looked.symbol AND event_type = 'outage' AND resolved
               AND tstzrange(gap_start, gap_end) -|- part
-            RETURNING tstzrange(gap_start, gap_end) AS span
+            RETURNING tstzrange(gap_start, gap_end) AS span, resolved_at
         )
-        SELECT range_merge(part, coalesce(range_merge(range_agg(span)), part)) INTO whole FROM touching;
+        -- The first of them says since when a look at any of it may have found something.
+        SELECT range_merge(part, coalesce(range_merge(range_agg(span)), part)), least(min(resolved_at), now())
+        INTO whole, since FROM touching;
         INSERT INTO data_quality_logs (created_at, event_type, symbol, gap_start, gap_end, candles_missing,
                                        resolved, resolved_at, attempts, detail)
         VALUES (looked.created_at, 'outage', looked.symbol, lower(whole), upper(whole), minutes_of(whole),
-                true, now(), looked.attempts, '{"confirmed": true}');
+                true, since, looked.attempts, '{"confirmed": true}');
     END LOOP;
     RETURN true;
 END
