@@ -103,12 +103,12 @@ async def test_what_is_being_fetched_and_how_fast(database: DatabaseSettings, le
     await _lack(ledger, DAY)
     # A piece of 600 closed within the five minutes since the gap was found, another of 240 is under way.
     await ledger.execute("UPDATE data_quality_logs SET created_at = now() - interval '5 minutes'")
-    await ledger.execute("SELECT claim_work(interval '10 minutes', 600)")
+    await ledger.execute("SELECT claim_work(interval '10 minutes', 600, 'a worker')")
     await ledger.execute(
         "UPDATE data_quality_logs SET resolved = true, resolved_at = now(), candles_recovered = 600"
         " WHERE lease_until > now()"
     )
-    await ledger.execute("SELECT claim_work(interval '10 minutes', 240)")
+    await ledger.execute("SELECT claim_work(interval '10 minutes', 240, 'another')")
     code, out, _ = await _status(database)
     row = out.splitlines()[2].split()
     assert code == 0
