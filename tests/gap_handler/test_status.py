@@ -18,7 +18,6 @@ from marketdata import database as db
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
 from marketdata.store import ledger as verbs
-from marketdata.store.ledger import Gap
 
 DAY = 1440
 
@@ -179,7 +178,7 @@ async def test_a_closed_gap_leaves_its_chunk_whole(database: DatabaseSettings, l
     partial = "SELECT sum(_timescaledb_functions.chunk_status(c) & 8) FROM show_chunks('candles_1m') AS c"
     assert await ledger.fetchval(partial) == 8
     pool = await db.create_pool(database, "test", 2)
-    await Rollups(pool).refresh(Gap(1, SYMBOL, start + 101 * MINUTE_MS, start + 111 * MINUTE_MS))
+    await Rollups(pool).refresh(start + 101 * MINUTE_MS, start + 111 * MINUTE_MS)
     await pool.close()
     assert await ledger.fetchval(partial) == 0
 
