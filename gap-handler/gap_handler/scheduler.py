@@ -11,6 +11,8 @@ from gap_handler.connections import borrow
 from gap_handler.queries import QUERIES
 from marketdata import metrics
 from marketdata.log import get_logger
+from marketdata.minutes import isoformat
+from marketdata.store.features import merge
 from marketdata.store.ledger import Gap
 
 log = get_logger(__name__)
@@ -48,18 +50,42 @@ class Scheduler:
 
 
 class Rollups:
-    """Brings the continuous aggregates and the columnstore up to date with a repair, one range at a time."""
+    """Brings the continuous aggregates and the columnstore up to date with repairs, one range at a time.
+
+    Apart from the workers: a month costs as much as the candles of all symbols in it, and a hole at the live
+    end must not wait for that. What piles up meanwhile is one range where it overlaps.
+    """
 
     def __init__(self, pool: asyncpg.Pool[Any]) -> None:
         self._pool = pool
-        self._one = asyncio.Lock()
+        self._ranges: list[tuple[int, int]] = []
+        self._some = asyncio.Event()
 
-    async def refresh(self, gap: Gap) -> None:
-        """Refresh ``gap``'s range. A failure costs freshness or space: the server's policies come later."""
-        async with self._one, borrow(self._pool) as connection:
+    async def add(self, gap: Gap) -> None:
+        """Take note of a repaired range; never waits. A stop forgets it: the server's policies come later."""
+        self._ranges = merge([*self._ranges, (gap.start, gap.end)])
+        self._some.set()
+
+    async def step(self) -> None:
+        """Wait for a range, and refresh the newest one."""
+        await self._some.wait()
+        newest = self._ranges.pop()
+        try:
+            await self.refresh(*newest)
+        except Exception:
+            self._ranges = merge([*self._ranges, newest])
+            raise
+        if not self._ranges:
+            self._some.clear()
+
+    async def refresh(self, start: int, end: int) -> None:
+        """Refresh ``[start, end)`` (Unix ms). A failure costs freshness or space: see ``add``."""
+        async with borrow(self._pool) as connection:
             for name in ("refresh_rollups", "recompress"):
                 try:
-                    await connection.execute(QUERIES[name], gap.start, gap.end, timeout=_JOB_SECONDS)
+                    await connection.execute(QUERIES[name], start, end, timeout=_JOB_SECONDS)
                 except (asyncpg.PostgresError, TimeoutError):
                     metrics.TASK_FAILURES.labels(name).inc()
-                    log.exception("repair_not_followed", step=name, symbol=gap.symbol)
+                    log.exception(
+                        "repair_not_followed", step=name, start=isoformat(start), end=isoformat(end)
+                    )

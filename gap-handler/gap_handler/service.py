@@ -32,8 +32,8 @@ from marketdata.settings import Settings
 log = get_logger(__name__)
 
 _STOP_SECONDS: Final = 8.0
-# Heartbeats, the probe, the scheduler, the monitor, the audit and a few requests beside the workers.
-_SPARE_CONNECTIONS: Final = 9
+# Heartbeats, the probe, the scheduler, the monitor, the audit, rollups and a few requests beside the workers.
+_SPARE_CONNECTIONS: Final = 10
 
 
 @asynccontextmanager
@@ -80,7 +80,7 @@ async def running(
             clock,
             timeout_seconds=settings.backfill_timeout_seconds,
             lease_seconds=lease_seconds,
-            on_closed=rollups.refresh,
+            on_closed=rollups.add,
         )
         for _ in range(settings.max_concurrent_backfills)
     ]
@@ -91,13 +91,14 @@ async def running(
         asyncio.create_task(tasks.forever(name, step, clock, every=every), name=name)
         for name, step, every in (
             ("scheduler", jobs_due.step, scheduler.EVERY_SECONDS),
+            ("rollups", rollups.step, 0.0),
             ("ledger_monitor", watch.look_at_ledger, monitor.EVERY_SECONDS),
             ("exchange_monitor", watch.look_at_exchange, monitor.EVERY_SECONDS),
         )
     }
     if settings.audit_days:
         nightly = Audit(
-            pool, exchange, market, clock, nudge, days=settings.audit_days, on_corrected=rollups.refresh
+            pool, exchange, market, clock, nudge, days=settings.audit_days, on_corrected=rollups.add
         )
         background.add(
             asyncio.create_task(

@@ -67,3 +67,50 @@ async def test_models_may_read_it(market: Connection, database: DatabaseSettings
     reader = await db.connect(replace(database, user="mlreader", password=READER_PASSWORD), "test-reader")
     assert await completeness(reader) == (100, 0, 100, 0)
     await reader.close()
+
+
+async def covered(connection: Connection) -> tuple[int, int, int]:
+    """Return (present, missing, outage) minutes by candle_coverage, which looks at every row."""
+    records = await connection.fetch(
+        "SELECT status, sum(minutes_of(tstzrange(from_time, to_time)))::integer AS minutes"
+        " FROM candle_coverage('BTCUSDT', $1, $2) GROUP BY 1",
+        minute(0),
+        minute(100),
+    )
+    by_status = {r["status"]: r["minutes"] for r in records}
+    missing, outage = by_status.pop("missing", 0), by_status.pop("outage", 0)
+    return sum(by_status.values()), missing, outage
+
+
+async def confirm_outage(connection: Connection) -> None:
+    work = await ledger.claim(connection, lease_seconds=60, max_minutes=1000)
+    assert work is not None
+    assert work.is_outage
+    await ledger.settle_outage(connection, work.gap.id)
+
+
+async def test_an_outage_found_again_by_an_older_gap_made_longer(market: Connection) -> None:
+    await store(market, [n for n in range(100) if not 10 <= n < 30])
+    (gap,) = await ledger.record_missing(market, "BTCUSDT", minute(10), minute(20), "jump")
+    await ledger.release(market, gap.id, retry_seconds=3600, reason="waits")
+    await ledger.record_outage(market, "BTCUSDT", minute(20), minute(30), confirm_seconds=0)
+    await confirm_outage(market)
+    (again,) = await ledger.record_missing(market, "BTCUSDT", minute(20), minute(30), "audit", reopen=True)
+    assert again.id == gap.id, "it continues the open gap"
+    await store(market, range(10, 25))
+    assert await ledger.settle_gap(market, gap.id, recovered=15, retry_seconds=0, reason="")
+    assert await covered(market) == (95, 0, 5)
+    assert await completeness(market) == (100, 95, 0, 5)
+
+
+async def test_an_outage_found_again_and_then_joined_by_another(market: Connection) -> None:
+    await store(market, [n for n in range(100) if not 20 <= n < 40])
+    await ledger.record_outage(market, "BTCUSDT", minute(20), minute(30), confirm_seconds=0)
+    await confirm_outage(market)
+    (gap,) = await ledger.record_missing(market, "BTCUSDT", minute(20), minute(30), "audit", reopen=True)
+    await store(market, range(20, 25))
+    assert await ledger.settle_gap(market, gap.id, recovered=5, retry_seconds=0, reason="")
+    await ledger.record_outage(market, "BTCUSDT", minute(30), minute(40), confirm_seconds=0)
+    await confirm_outage(market)
+    assert await covered(market) == (85, 0, 15)
+    assert await completeness(market) == (100, 85, 0, 15)

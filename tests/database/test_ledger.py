@@ -268,3 +268,13 @@ async def test_the_edges_of_days_months_and_years(market: Connection) -> None:
 async def test_a_market_without_a_clock_is_cut_by_the_month(connection: Connection) -> None:
     await ledger.record_missing(connection, "BTCUSDT", minute(-24 * DAY), minute(99), "x")
     assert await pieces(connection) == [(-23 * DAY, 99), (-24 * DAY, -23 * DAY)]
+
+
+async def test_the_minute_in_which_a_symbol_is_given_up_is_not_owed(market: Connection) -> None:
+    await store(market, range(99))
+    (gap,) = await ledger.record_missing(market, "BTCUSDT", minute(99), minute(101), "late")
+    await market.execute("UPDATE symbols SET expected_until = market_now()")  # five seconds into the minute
+    await store(market, [99])
+    assert await ledger.settle_gap(market, gap.id, recovered=1, retry_seconds=0, reason="")
+    owed = await market.fetchval("SELECT upper(range_merge(owed_minutes('BTCUSDT')))")
+    assert owed == minute(100) == await market.fetchval("SELECT upper(expected_range('BTCUSDT'))")

@@ -18,7 +18,6 @@ from marketdata import database as db
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
 from marketdata.store import ledger as verbs
-from marketdata.store.ledger import Gap
 
 DAY = 1440
 
@@ -103,12 +102,12 @@ async def test_what_is_being_fetched_and_how_fast(database: DatabaseSettings, le
     await _lack(ledger, DAY)
     # A piece of 600 closed within the five minutes since the gap was found, another of 240 is under way.
     await ledger.execute("UPDATE data_quality_logs SET created_at = now() - interval '5 minutes'")
-    await ledger.execute("SELECT claim_work(interval '10 minutes', 600)")
+    await ledger.execute("SELECT claim_work(interval '10 minutes', 600, 'a worker')")
     await ledger.execute(
         "UPDATE data_quality_logs SET resolved = true, resolved_at = now(), candles_recovered = 600"
         " WHERE lease_until > now()"
     )
-    await ledger.execute("SELECT claim_work(interval '10 minutes', 240)")
+    await ledger.execute("SELECT claim_work(interval '10 minutes', 240, 'another')")
     code, out, _ = await _status(database)
     row = out.splitlines()[2].split()
     assert code == 0
@@ -179,7 +178,7 @@ async def test_a_closed_gap_leaves_its_chunk_whole(database: DatabaseSettings, l
     partial = "SELECT sum(_timescaledb_functions.chunk_status(c) & 8) FROM show_chunks('candles_1m') AS c"
     assert await ledger.fetchval(partial) == 8
     pool = await db.create_pool(database, "test", 2)
-    await Rollups(pool).refresh(Gap(1, SYMBOL, start + 101 * MINUTE_MS, start + 111 * MINUTE_MS))
+    await Rollups(pool).refresh(start + 101 * MINUTE_MS, start + 111 * MINUTE_MS)
     await pool.close()
     assert await ledger.fetchval(partial) == 0
 

@@ -57,7 +57,7 @@ CREATE OR REPLACE FUNCTION owed_minutes(p_symbol text) RETURNS tstzmultirange LA
          FROM symbols, LATERAL (
              SELECT floor_minute(greatest(first_kline, market_now() - interval '13 months')
                                  + interval '59.999999 seconds') AS starts,
-                    expected_until AS ends
+                    floor_minute(expected_until) AS ends
          ) AS edges
          WHERE symbol = p_symbol),
         '{(,)}'::tstzmultirange)
@@ -115,6 +115,17 @@ RETURNS void LANGUAGE sql AS $$
     VALUES (p_symbol, p_from + interval '1 minute', p_to + p_window * interval '1 minute')
 $$;
 
+-- How far what happens in [p_from, p_to) is felt as a price: minutes of an outage are flat at the close before
+-- it, so a change inside or in front of outages reaches to the end of the last one in the row.
+CREATE OR REPLACE FUNCTION flat_until(p_symbol text, p_from timestamptz, p_to timestamptz)
+RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT greatest(p_to, max(upper(run)) FILTER (WHERE lower(run) <= p_to))
+    FROM (SELECT unnest(range_agg(tstzrange(gap_start, gap_end))) AS run
+          FROM data_quality_logs
+          WHERE event_type = 'outage' AND symbol = p_symbol
+            AND tstzrange(gap_start, gap_end) && tstzrange(p_from, NULL)) AS outages
+$$;
+
 -- The exchange has rows on both sides of [p_from, p_to) and none inside: a provisional outage, to be
 -- looked at again p_confirm of market time later. It joins the provisional outages it touches.
 CREATE OR REPLACE FUNCTION record_outage(
@@ -140,7 +151,8 @@ BEGIN
         INSERT INTO data_quality_logs (event_type, symbol, gap_start, gap_end, candles_missing, next_look_at, detail)
         VALUES ('outage', p_symbol, lower(whole), upper(whole), minutes_of(whole), market_now() + p_confirm,
                 '{"confirmed": false}');
-        PERFORM mark_stale(p_symbol, lower(part), upper(part), p_window);
+        -- It may be what gives the outages after it their price.
+        PERFORM mark_stale(p_symbol, lower(part), flat_until(p_symbol, lower(part), upper(part)), p_window);
     END LOOP;
 END
 $$;
@@ -153,6 +165,7 @@ DECLARE
     absent tstzmultirange;
     part tstzrange;
     whole tstzrange;
+    since timestamptz;
 BEGIN
     PERFORM lock_ledger(symbol) FROM data_quality_logs WHERE id = p_id;
     SELECT * INTO looked FROM data_quality_logs
@@ -176,13 +189,15 @@ BEGIN
             DELETE FROM data_quality_logs
             WHERE symbol = looked.symbol AND event_type = 'outage' AND resolved
               AND tstzrange(gap_start, gap_end) -|- part
-            RETURNING tstzrange(gap_start, gap_end) AS span
+            RETURNING tstzrange(gap_start, gap_end) AS span, resolved_at
         )
-        SELECT range_merge(part, coalesce(range_merge(range_agg(span)), part)) INTO whole FROM touching;
+        -- The first of them says since when a look at any of it may have found something.
+        SELECT range_merge(part, coalesce(range_merge(range_agg(span)), part)), least(min(resolved_at), now())
+        INTO whole, since FROM touching;
         INSERT INTO data_quality_logs (created_at, event_type, symbol, gap_start, gap_end, candles_missing,
                                        resolved, resolved_at, attempts, detail)
         VALUES (looked.created_at, 'outage', looked.symbol, lower(whole), upper(whole), minutes_of(whole),
-                true, now(), looked.attempts, '{"confirmed": true}');
+                true, since, looked.attempts, '{"confirmed": true}');
     END LOOP;
     RETURN true;
 END

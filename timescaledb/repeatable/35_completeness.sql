@@ -22,13 +22,15 @@ WITH entries AS MATERIALIZED (
     WHERE l.event_type = 'outage' OR l.event_type = 'gap' AND NOT l.resolved
     GROUP BY l.symbol
 ), outages AS (
-    -- A row beats an outage: one that was looked at again since is counted by its holes.
+    -- A row beats an outage: one that was looked at again since is counted by its holes. By a gap's end, not
+    -- its beginning: an older gap may have been made longer over the outage.
     SELECT e.symbol, e.missing, coalesce(e.confirmed, '{}') - coalesce((
                SELECT range_agg(tstzrange(o.gap_start, o.gap_end)) - range_agg(missing_ranges(o.symbol, o.gap_start, o.gap_end))
                FROM data_quality_logs AS o
                WHERE o.event_type = 'outage' AND o.resolved AND o.symbol = e.symbol
                  AND EXISTS (SELECT FROM data_quality_logs AS g
-                             WHERE g.symbol = o.symbol AND g.event_type = 'gap' AND g.created_at > o.resolved_at
+                             WHERE g.symbol = o.symbol AND g.event_type = 'gap'
+                               AND (NOT g.resolved OR g.resolved_at > o.resolved_at)
                                AND g.gap_start < o.gap_end AND g.gap_end > o.gap_start)), '{}') AS confirmed
     FROM entries AS e
 ), counted AS (

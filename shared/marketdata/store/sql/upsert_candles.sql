@@ -24,13 +24,9 @@ WITH written AS (
     RETURNING symbol, time, xmax = 0 AS inserted
 ), stale AS (
     INSERT INTO stale_features (symbol, from_time, to_time)
-    -- An outage is flat at the close before it, so a candle in front of one reaches past its end.
+    -- An outage is flat at the close before it, so a candle in front of one, or in it, reaches past its end.
     SELECT symbol, min(time) + interval '1 minute',
-           greatest(max(time) + interval '1 minute',
-                    (SELECT max(gap_end) FROM data_quality_logs AS l
-                     WHERE l.event_type = 'outage' AND l.symbol = written.symbol
-                       AND l.gap_start > min(written.time) AND l.gap_start <= max(written.time) + interval '1 minute'))
-           + $15::integer * interval '1 minute'
+           flat_until(symbol, min(time), max(time) + interval '1 minute') + $15::integer * interval '1 minute'
     FROM written
     WHERE NOT inserted OR NOT $14::boolean
        -- A repair was quicker than the stream's own backlog: rows may have been computed without this one.

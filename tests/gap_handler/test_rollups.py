@@ -1,0 +1,61 @@
+"""What a repair leaves to do for the aggregates waits for itself, never a worker for it."""
+
+from __future__ import annotations
+
+import pytest
+from tests.gap_handler.harness import HOUR_MS, NOON, SYMBOL, Connection, eventually, handler
+
+from exchange_simulator import Simulator
+from marketdata import database as db
+from marketdata.models import MINUTE_MS
+from marketdata.settings import DatabaseSettings
+
+pytestmark = pytest.mark.database
+
+SLOW = """
+CREATE TABLE refreshed (starts timestamptz, ends timestamptz);
+CREATE OR REPLACE PROCEDURE refresh_rollups(p_from timestamptz, p_to timestamptz) LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO refreshed VALUES (p_from, p_to);
+    COMMIT;
+    PERFORM pg_advisory_xact_lock(4711);
+END
+$$
+"""
+
+
+async def test_gaps_are_filled_while_the_aggregates_take_their_time(
+    database: DatabaseSettings, ledger: Connection, simulator: Simulator
+) -> None:
+    await ledger.execute(SLOW)
+    holder = await db.connect(database, "test-holder")
+    await holder.execute("SELECT pg_advisory_lock(4711)")
+    starts = [NOON - n * HOUR_MS for n in range(5, 1, -1)]
+
+    async def refreshed() -> list[tuple[int, int]]:
+        return [tuple(row) for row in await ledger.fetch("SELECT * FROM refreshed")]
+
+    async with handler(
+        database, simulator.api_url, MAX_CONCURRENT_BACKFILLS="1", BACKFILL_TIMEOUT_SECONDS="20"
+    ) as service:
+        for start in starts:
+            job = (await service.post(SYMBOL, start, start + 10 * MINUTE_MS)).json()["id"]
+            await service.until(job, "completed")
+            assert len(await refreshed()) <= 1
+
+        # The last repair overlaps the one before; the first is being refreshed since.
+        job = (await service.post(SYMBOL, starts[-1] + 5 * MINUTE_MS, starts[-1] + 20 * MINUTE_MS)).json()[
+            "id"
+        ]
+        await service.until(job, "completed")
+        assert await refreshed() == [(starts[0], starts[0] + 10 * MINUTE_MS)]
+        await holder.close()
+
+        async def all_done() -> bool:
+            return len(await refreshed()) == len(starts)
+
+        await eventually(all_done, what=lambda: "the others' turn")
+    assert (await refreshed())[1:] == [
+        (starts[-1], starts[-1] + 20 * MINUTE_MS),
+        *((start, start + 10 * MINUTE_MS) for start in reversed(starts[1:-1])),
+    ]
