@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pty
 import signal
@@ -133,7 +134,10 @@ async def test_watching_redraws_a_terminal_and_ends_when_interrupted(
         while seen.count(b"\x1b[H\x1b[J") < 3:
             seen += await asyncio.to_thread(os.read, master, 4096)
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 20)
+    # Read on: a terminal that nobody reads holds up whoever writes to it.
+    reading = asyncio.create_task(asyncio.to_thread(_read_out, master))
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+    await reading
     os.close(master)
     assert (process.returncode, err) == (0, b"")
 
@@ -181,6 +185,13 @@ async def test_a_closed_gap_leaves_its_chunk_whole(database: DatabaseSettings, l
     await Rollups(pool).refresh(start + 101 * MINUTE_MS, start + 111 * MINUTE_MS)
     await pool.close()
     assert await ledger.fetchval(partial) == 0
+
+
+def _read_out(terminal: int) -> None:
+    """Read until the other side is closed, which Linux tells by an error."""
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
 
 
 async def _lack(connection: Connection, minutes: int) -> None:

@@ -17,11 +17,13 @@ async def register(
 ) -> None:
     """Write the instruments and their exchange status; a longer history moves their start back."""
     start = now_ms - now_ms % MINUTE_MS - history_days * 1440 * MINUTE_MS
+    midnight = now_ms - now_ms % (1440 * MINUTE_MS)
     await connection.executemany(
-        "INSERT INTO symbols AS s (symbol, status, history_start) VALUES ($1, $2, $3)"
+        # Audited from its first day on: nights that pass before the first audit are made up for.
+        "INSERT INTO symbols AS s (symbol, status, history_start, audited_until) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (symbol) DO UPDATE SET status = EXCLUDED.status, expected_until = NULL,"
         " history_start = least(s.history_start, EXCLUDED.history_start)",
-        [(symbol, status, start) for symbol, status in sorted(statuses.items())],
+        [(symbol, status, start, midnight) for symbol, status in sorted(statuses.items())],
     )
 
 
