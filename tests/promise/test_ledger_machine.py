@@ -242,6 +242,14 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.record_outage(symbol, *span, confirm_ms=confirm_minutes * MINUTE_MS)
         self.sql.record_outage(symbol, span, confirm_minutes * 60)
 
+    @rule(symbol=symbols, span=spans)
+    def both_looks_find_nothing(self, symbol: str, span: tuple[int, int]) -> None:
+        self.a_look_finds_nothing(symbol, span, confirm_minutes=0)
+        before = len(self.held)
+        self.a_worker_claims(most=5)
+        if len(self.held) > before:
+            self.a_worker_settles(before)
+
     @invariant()
     def rows_are_equal(self) -> None:
         if self.model.history:
@@ -273,6 +281,6 @@ def test_the_ledgers_sql_does_what_the_model_does(database: DatabaseSettings, ru
     connection = runner.run(db.connect(database, "test-machine"))
     try:
         machine = type("Machine", (LedgerMachine,), {"sql": Sql(connection, runner)})
-        run_state_machine_as_test(machine, settings=machine_settings(examples=120, steps=40))
+        run_state_machine_as_test(machine, settings=machine_settings(examples=150, steps=40))
     finally:
         runner.run(connection.close())
