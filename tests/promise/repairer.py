@@ -124,6 +124,9 @@ def work_over(work: Entry, market: Market, store: Store, rest: Rest, looks: Look
             refused |= plan.refused_minutes(final)
             following = plan.after(rows, cursor)
             cursor = None if following is None else plan.next_missing(missing, following)
+            if rows and rows[-1].candle.time >= within.start:
+                behind = plan.next_missing(missing, rows[-1].candle.time + MINUTE_MS)
+                assert cursor == behind, f"{symbol}: paging goes on at {cursor}, not at {behind}"
         reasons: list[Finding] = []
         again = False
         for run in _missing(store, symbol, start, end, is_outage):

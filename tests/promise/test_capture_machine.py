@@ -341,6 +341,19 @@ class CaptureMachine(RuleBasedStateMachine):
         except DatabaseAwayError:
             pass
 
+    @precondition(lambda self: self.feeder is not None and not self.writing)
+    @rule(most=st.integers(1, 5), minutes=st.integers(1, 2), steps=st.sampled_from([2, 3, 3]))
+    def the_stream_overtakes_the_writer(self, most: int, minutes: int, steps: int) -> None:
+        """A batch is on its way while the buffer fills, and gives some of it up."""
+        everyone, nobody = (True,) * len(SYMBOLS), (False,) * len(SYMBOLS)
+        for _ in range(2):
+            self._minute((Kind.TRADED,) * len(SYMBOLS), everyone, 20, 0, nobody, nobody, False)
+        self._write(most, 3, waits=True)
+        for _ in range(minutes):
+            self._minute((Kind.TRADED,) * len(SYMBOLS), everyone, 20, 0, nobody, nobody, False)
+        if self.writing:
+            self.the_writer_ends(steps)
+
     @precondition(lambda self: self.writing)
     @rule(steps=st.sampled_from([0, 1, 2, 3, 3, 3]))
     def the_writer_ends(self, steps: int) -> None:

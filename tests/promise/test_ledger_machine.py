@@ -350,6 +350,14 @@ class LedgerMachine(RuleBasedStateMachine):
         self.a_look_finds_nothing(symbol, span, 0)
         self.a_worker_claims(5)
 
+    @rule(symbol=symbols, span=spans)
+    def both_looks_find_nothing(self, symbol: str, span: tuple[int, int]) -> None:
+        self.a_look_finds_nothing(symbol, span, confirm_minutes=0)
+        before = self.held[-1:]
+        self.a_worker_claims(most=5)
+        if self.held[-1:] != before:
+            self.a_worker_settles(len(self.held) - 1, "mine", 0)
+
     @invariant()
     def rows_are_equal(self) -> None:
         if self.model.history:
@@ -381,6 +389,6 @@ def test_the_ledgers_sql_does_what_the_model_does(database: DatabaseSettings, ru
     connection = runner.run(db.connect(database, "test-machine"))
     try:
         machine = type("Machine", (LedgerMachine,), {"sql": Sql(connection, runner)})
-        run_state_machine_as_test(machine, settings=machine_settings(examples=120, steps=40))
+        run_state_machine_as_test(machine, settings=machine_settings(examples=150, steps=40))
     finally:
         runner.run(connection.close())
