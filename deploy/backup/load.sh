@@ -72,9 +72,11 @@ whole() {
     stop_scheduler "$side"
     stop_scheduler "$PGDATABASE"
     if ask -d postgres -v database="$PGDATABASE" -v side="$side" -v former="$former" -f "$here/swap.sql" >/dev/null 2>&1; then
-      [ -z "$version" ] || ask -c 'SELECT _timescaledb_functions.start_background_workers()' >/dev/null
-      drop "$former"
-      return
+      # From here on the restore is done, and what fails is no reason to call it undone.
+      [ -z "$version" ] || ask -c 'SELECT _timescaledb_functions.start_background_workers()' >/dev/null ||
+        say "TimescaleDB's jobs do not run until the database is restarted"
+      drop "$former" || say "The database of before is still there, as $former: drop it when it is of no use any more"
+      return 0
     fi
     sleep 0.5
   done

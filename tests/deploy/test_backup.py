@@ -243,6 +243,23 @@ async def test_what_cannot_be_restored_changes_nothing(tool: Tool, database: Dat
     assert [path.name for path in tool.folder.iterdir()] == [name]
 
 
+async def test_a_restore_is_done_even_if_the_database_of_before_stays(
+    tool: Tool, database: DatabaseSettings
+) -> None:
+    name = tool.take()
+    await change(database, "DELETE FROM predictions")
+    former = f"{database.name}_before_restore"
+    await change(database, f'ALTER DATABASE "{database.name}" IS_TEMPLATE true')  # which cannot be dropped
+    try:
+        code, output = tool.run("load.sh", "whole", name)
+        assert code == 0, output
+        assert f"still there, as {former}" in output
+        assert (await contents(database))["predictions"][0] > 0
+    finally:
+        await change(database, f'ALTER DATABASE "{former}" IS_TEMPLATE false; ')
+        await change(database, f'DROP DATABASE "{former}" WITH (FORCE)')
+
+
 def made(folder: Path, age_days: float, kind: str = KIND, *, damaged: bool = False) -> str:
     """A whole backup of some age; its archive is never read here."""
     taken = int(time.time() - age_days * DAY)
