@@ -18,7 +18,8 @@ CANDLE = "SELECT symbol, time, close, source FROM candles_1m ORDER BY time DESC 
 FEATURES = "SELECT symbol, time, feature_version FROM feature_cache ORDER BY time DESC LIMIT 1"
 # Before the exchange was heard nothing is expected.
 HISTORY = """
-SELECT coalesce(sum(expected_minutes), 0)::bigint AS expected, coalesce(sum(missing_minutes), 0)::bigint AS missing
+SELECT coalesce(sum(expected_minutes), 0)::bigint AS expected,
+       coalesce(sum(missing_minutes), 0)::bigint AS missing
 FROM history_completeness
 """
 
