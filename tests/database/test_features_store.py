@@ -187,3 +187,22 @@ async def test_candles_without_a_feature_row_are_found(market: Connection) -> No
 )
 def test_merge(ranges: list[tuple[int, int]], merged: list[tuple[int, int]]) -> None:
     assert features.merge(ranges) == merged
+
+
+@pytest.mark.parametrize("parts", [((100, 110),), ((100, 104), (104, 110))])
+async def test_a_window_that_begins_in_an_outage_knows_its_price(
+    market: Connection, parts: tuple[tuple[int, int], ...]
+) -> None:
+    """Wherever a window begins, the same minutes are flat at the same price."""
+    await store(market, [n for n in range(200) if not 100 <= n < 110])
+    for n, (start, end) in enumerate(parts):
+        await ledger.record_outage(market, "BTCUSDT", minute(start), minute(end), confirm_seconds=0)
+        if n + 1 < len(parts):
+            work = await ledger.claim(market, lease_seconds=60, max_minutes=1000)
+            assert work is not None
+            await ledger.settle_outage(market, work.gap.id)
+    whole = await features.load_window(market, "BTCUSDT", minute(0), minute(200))
+    for first in range(98, 112):
+        part = await features.load_window(market, "BTCUSDT", minute(first), minute(200))
+        assert part.state.tolist() == whole.state[first:].tolist(), first
+        assert part.close.tolist() == whole.close[first:].tolist(), first

@@ -212,6 +212,22 @@ async def test_one_table_comes_back_beside_and_then_in_its_place(
     await change(database, "SELECT record_missing('BTCUSDT', '2026-02-12', '2026-02-13', 'test')")
 
 
+async def test_candles_of_a_backup_are_audited_again_and_their_features_computed_again(
+    tool: Tool, database: DatabaseSettings
+) -> None:
+    name = tool.take()
+    # The night after the backup corrects a candle, and the features follow.
+    await change(database, "UPDATE candles_1m SET close = 2.3 WHERE time = '2026-02-09 12:00+00'")
+    await change(database, "UPDATE symbols SET audited_until = '2026-02-28'")
+    code, output = tool.run("load.sh", "table", name, "candles_1m", "replace")
+    assert code == 0, output
+    connection = await db.connect(database, "test")
+    assert await connection.fetchval("SELECT audited_until < '2026-02-09 12:00+00' FROM symbols")
+    reached = "SELECT from_time <= '2026-02-09 12:01+00' AND to_time > market_now() FROM stale_features"
+    assert [row[0] for row in await connection.fetch(reached)] == [True]
+    await connection.close()
+
+
 async def test_what_cannot_be_restored_changes_nothing(tool: Tool, database: DatabaseSettings) -> None:
     name = tool.take()
     before = await contents(database)

@@ -1,8 +1,10 @@
--- The close in force at $2, if an outage that began before it reaches over it: of the newest candle
--- from the minute before the outage on (a row inside an outage beats it).
+-- The close in force at $2, if that lies in an outage: of the newest candle from the minute before the outage
+-- on (a row inside an outage beats it). Outages in a row are one.
 SELECT c.close
-FROM data_quality_logs AS l JOIN candles_1m AS c
-  ON c.symbol = l.symbol AND c.time >= l.gap_start - interval '1 minute' AND c.time < $2
-WHERE l.event_type = 'outage' AND l.symbol = $1 AND l.gap_start < $2 AND l.gap_end > $2
+FROM (SELECT unnest(range_agg(tstzrange(gap_start, gap_end))) AS run
+      FROM data_quality_logs
+      WHERE event_type = 'outage' AND symbol = $1 AND gap_start <= $2::timestamptz) AS outages
+     JOIN candles_1m AS c ON c.symbol = $1 AND c.time >= lower(run) - interval '1 minute' AND c.time < $2::timestamptz
+WHERE run @> $2::timestamptz
 ORDER BY c.time DESC
 LIMIT 1
