@@ -10,6 +10,7 @@ import asyncpg
 from gap_handler.connections import borrow
 from gap_handler.queries import QUERIES
 from marketdata import metrics
+from marketdata.database import TRANSIENT
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
 from marketdata.store.features import merge
@@ -79,12 +80,17 @@ class Rollups:
             self._some.clear()
 
     async def refresh(self, start: int, end: int) -> None:
-        """Refresh ``[start, end)`` (Unix ms). A failure costs freshness or space: see ``add``."""
+        """Refresh ``[start, end)`` (Unix ms). A failure costs freshness or space: see ``add``.
+
+        Raises what a lost database raises; then it is to be done again.
+        """
         async with borrow(self._pool) as connection:
             for name in ("refresh_rollups", "recompress"):
                 try:
                     await connection.execute(QUERIES[name], start, end, timeout=_JOB_SECONDS)
-                except (asyncpg.PostgresError, TimeoutError):
+                except (asyncpg.PostgresError, TimeoutError) as error:
+                    if isinstance(error, TRANSIENT) and not isinstance(error, TimeoutError):
+                        raise
                     metrics.TASK_FAILURES.labels(name).inc()
                     log.exception(
                         "repair_not_followed", step=name, start=isoformat(start), end=isoformat(end)
