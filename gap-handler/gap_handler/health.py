@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -33,8 +34,13 @@ class Health(NamedTuple):
     report: dict[str, Any]
 
 
-def judge(seen: Seen | str, exchange: ExchangeState, ended: list[str]) -> tuple[Status, list[str]]:
-    """Return the status and its reasons in plain words. ``ended`` names tasks that stopped by themselves."""
+def judge(
+    seen: Seen | str, exchange: ExchangeState, ended: list[str], troubles: Collection[str] = ()
+) -> tuple[Status, list[str]]:
+    """Return the status and its reasons in plain words.
+
+    ``ended`` names tasks that stopped by themselves; ``troubles`` is what the database refuses at present.
+    """
     reasons = []
     status = Status.HEALTHY
     if not exchange.ok and exchange.reason:
@@ -43,6 +49,10 @@ def judge(seen: Seen | str, exchange: ExchangeState, ended: list[str]) -> tuple[
     if isinstance(seen, str):
         status = Status.UNHEALTHY
         reasons.append(f"the database cannot be used: {seen}")
+    elif troubles:
+        # It answers questions, but not every one of our tasks gets its work done.
+        status = Status.DEGRADED
+        reasons += [f"the database refuses work: {reason}" for reason in sorted(set(troubles))]
     if ended:
         status = Status.UNHEALTHY
         reasons.append(f"stopped by themselves: {', '.join(ended)}")
@@ -60,11 +70,12 @@ class HealthCheck:
         self._started = clock.monotonic()
         self._process = psutil.Process()
         self.ended: list[str] = []
+        self.troubles: dict[object, str] = {}
 
     async def look(self) -> Health:
         """Return the state of things now."""
         seen = await self._probe.look(DATABASE_SECONDS)
-        status, reasons = judge(seen, self._exchange, self.ended)
+        status, reasons = judge(seen, self._exchange, self.ended, self.troubles.values())
         report: dict[str, Any] = {
             "status": status.value,
             "service": "gap_handler",

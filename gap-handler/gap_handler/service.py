@@ -85,10 +85,14 @@ async def running(
         for _ in range(settings.max_concurrent_backfills)
     ]
     background = {
-        asyncio.create_task(tasks.forever("backfill", worker.step, clock), name=f"backfill-{number}")
+        asyncio.create_task(
+            tasks.forever("backfill", worker.step, clock, troubles=health.troubles), name=f"backfill-{number}"
+        )
         for number, worker in enumerate(workers, start=1)
     } | {
-        asyncio.create_task(tasks.forever(name, step, clock, every=every), name=name)
+        asyncio.create_task(
+            tasks.forever(name, step, clock, every=every, troubles=health.troubles), name=name
+        )
         for name, step, every in (
             ("scheduler", jobs_due.step, scheduler.EVERY_SECONDS),
             ("rollups", rollups.step, 0.0),
@@ -102,7 +106,10 @@ async def running(
         )
         background.add(
             asyncio.create_task(
-                tasks.forever("audit", nightly.step, clock, every=audit.EVERY_SECONDS), name="audit"
+                tasks.forever(
+                    "audit", nightly.step, clock, every=audit.EVERY_SECONDS, troubles=health.troubles
+                ),
+                name="audit",
             )
         )
     stopping = False

@@ -170,5 +170,5 @@ async def wait_for_database(
                 waited = True
             await clock.sleep(0.5)
         else:
-            await connection.close()
+            connection.terminate()  # a polite close fails where the server has just ended it
             return
