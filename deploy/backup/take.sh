@@ -20,6 +20,10 @@ RETRY_SECONDS=900
 
 say() { printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*"; }
 
+# fault TEXT: why there is no backup, with the room there is, which is the usual reason.
+fault() { say "backup failed: $* ($folder has $(df -Pk "$folder" | awk 'NR == 2 { print int($4 / 1024) }') MiB free)" >&2; }
+
+# Called in conditions alone, where `set -e` does nothing: every step says itself that it failed.
 once() {
   [ -w "$folder" ] || {
     say "backup failed: $folder is not a folder that $(id -u) can write to (BACKUP_DIR)" >&2
@@ -27,18 +31,25 @@ once() {
   }
   # What a run that was killed has left.
   find "$folder" -maxdepth 1 -name '.partial-*' -mtime +0 -exec rm -rf {} +
-  partial=$(mktemp -d "$folder/.partial-XXXXXX")
+  partial=$(mktemp -d "$folder/.partial-XXXXXX") || {
+    fault "no folder can be made in $folder"
+    return 1
+  }
   if dump "$partial"; then
     name=$(date -u +%Y%m%dT%H%M%SZ)-$kind
     while [ -e "$folder/$name" ]; do
       sleep 1
       name=$(date -u +%Y%m%dT%H%M%SZ)-$kind
     done
-    mv "$partial" "$folder/$name" || return 1
+    mv "$partial" "$folder/$name" || {
+      fault "it could not be given its name, $name"
+      rm -rf "$partial"
+      return 1
+    }
     say "backup taken: $name, $(manifest "$folder/$name" bytes) bytes"
   else
     rm -rf "$partial"
-    say "backup failed; the ones taken before are as they were" >&2
+    say "the backups taken before are as they were" >&2
     return 1
   fi
 }
@@ -46,21 +57,34 @@ once() {
 # dump DIRECTORY: the archive and its manifest. Reads one snapshot; nothing waits for it.
 dump() {
   taken=$(date -u +%s)
-  facts=$(psql -XqAt -v ON_ERROR_STOP=1 -f "$here/facts.sql") || return 1
-  # TimescaleDB's catalogue refers to itself; pg_dump warns of that and its archive restores all the same.
-  pg_dump --format=custom --file="$1/database.dump" 2>"$1/pg_dump.log" || {
-    cat "$1/pg_dump.log" >&2
+  facts=$(psql -XqAt -v ON_ERROR_STOP=1 -f "$here/facts.sql") || {
+    fault "the database cannot be asked what it holds"
     return 1
   }
-  rm "$1/pg_dump.log"
+  # TimescaleDB's catalogue refers to itself; pg_dump warns of that and its archive restores all the same.
+  # Kept in memory: on a full disk there is no room for the reason either.
+  said=$(pg_dump --format=custom --file="$1/database.dump" 2>&1) || {
+    printf '%s\n' "$said" >&2
+    fault "pg_dump could not write the archive"
+    return 1
+  }
   # Every block is read and unpacked: a list of contents alone would not notice a damaged one.
-  pg_restore --file=/dev/null "$1/database.dump" || return 1
-  sum=$(sha256 "$1/database.dump") || return 1
+  pg_restore --file=/dev/null "$1/database.dump" || {
+    fault "the archive cannot be read back"
+    return 1
+  }
+  sum=$(sha256 "$1/database.dump") && [ -n "$sum" ] || {
+    fault "the archive cannot be summed"
+    return 1
+  }
   {
-    printf 'format=1\ntaken=%s\nengine=%s\nexchange=%s\n' "$taken" "$BACKUP_ENGINE" "$BACKUP_EXCHANGE"
-    printf '%s\n' "$facts"
-    printf 'bytes=%s\nsha256=%s\n' "$(wc -c <"$1/database.dump" | tr -d ' ')" "$sum"
-  } >"$1/manifest" || return 1
+    printf 'format=1\ntaken=%s\nengine=%s\nexchange=%s\n' "$taken" "$BACKUP_ENGINE" "$BACKUP_EXCHANGE" &&
+      printf '%s\n' "$facts" &&
+      printf 'bytes=%s\nsha256=%s\n' "$(wc -c <"$1/database.dump" | tr -d ' ')" "$sum"
+  } >"$1/manifest" || {
+    fault "the manifest could not be written"
+    return 1
+  }
 }
 
 # prune: deletes what is older than BACKUP_KEEP_DAYS, of this exchange and engine alone, and never the newest
@@ -107,7 +131,7 @@ rest() {
 loop() {
   sleeper=''
   trap 'kill "$sleeper" 2>/dev/null || true; exit 0' TERM INT
-  say "a backup a night into $folder, at second $AT after UTC midnight, kept for $BACKUP_KEEP_DAYS days"
+  say "a backup a night into $folder, at $(printf '%02d:%02d' $((AT / 3600)) $((AT % 3600 / 60))) UTC, kept for $BACKUP_KEEP_DAYS days"
   while :; do
     if ! is_due; then
       rest "$LOOK_SECONDS"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -259,6 +260,24 @@ async def test_what_cannot_be_restored_changes_nothing(tool: Tool, database: Dat
     assert [path.name for path in tool.folder.iterdir()] == [name]
 
 
+@pytest.mark.parametrize(
+    ("full", "said"),
+    [("size=64k", "No space left on device"), ("nr_inodes=1", "no folder can be made in")],
+)
+async def test_a_full_disk_is_given_as_the_reason(tool: Tool, full: str, said: str) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", f"{full},mode=700", "tmpfs", str(tool.folder)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        code, output = tool.run("take.sh", "once")
+        assert code == 1
+        assert said in output
+        assert "MiB free)" in output
+        assert list(tool.folder.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(tool.folder)], check=True)
+
+
 async def test_a_restore_is_done_even_if_the_database_of_before_stays(
     tool: Tool, database: DatabaseSettings
 ) -> None:
@@ -318,6 +337,7 @@ async def test_the_loop_takes_a_backup_when_one_is_due_and_only_then(tool: Tool)
     lines = [running.stdout.readline(), running.stdout.readline()]
     running.terminate()
     assert running.wait(30) == 0
+    assert "at 01:00 UTC, kept for 30 days" in lines[0]
     assert "backup taken" in lines[1]
     new = set(tool.names()) - {last_night}
     assert len(new) == 1
