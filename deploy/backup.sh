@@ -16,7 +16,7 @@ usage: deploy/backup.sh [--list | --verify BACKUP]
 
   (nothing)   takes a backup now; capture goes on. One is taken every night without being asked.
   --list      the backups there are, newest first
-  --verify    whether a backup is what it was when it was taken
+  --verify    whether a backup (a name of --list, or latest) is what it was when it was taken
 USAGE
 }
 
@@ -48,9 +48,14 @@ load_deployment
 case ${1:-} in
   --list) list ;;
   --verify)
-    [[ -s $FOLDER/$2/manifest ]] || fail "There is no backup $2 in $FOLDER."
-    is_intact "$FOLDER/$2" || fail "$2 is damaged: its checksum is another one than when it was taken."
-    step "$2 is whole"
+    name=$2
+    if [[ $name == latest ]]; then
+      name=$(newest_backup)
+      [[ -n $name ]] || fail "There is no backup of $EXCHANGE in $ENGINE mode in $FOLDER."
+    fi
+    [[ -s $FOLDER/$name/manifest ]] || fail "There is no backup $name in $FOLDER."
+    is_intact "$FOLDER/$name" || fail "$name is damaged: its checksum is another one than when it was taken."
+    step "$name is whole"
     ;;
   *)
     database_tool take.sh once || fail "No backup was taken; the reason is above."

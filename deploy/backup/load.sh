@@ -1,6 +1,6 @@
 #!/bin/sh
 # Restores: `load.sh whole BACKUP`, or `load.sh table BACKUP TABLE [replace]`; `load.sh holds` says what the
-# database in use holds. POSIX sh; runs where the database's tools are, as take.sh does. People call
+# database in use holds, `load.sh check BACKUP` whether this server can restore a backup. POSIX sh; runs where the database's tools are, as take.sh does. People call
 # deploy/restore.sh.
 #
 # The archive always goes into a database beside the one in use. Until that is whole, nothing else changes.
@@ -37,6 +37,10 @@ check_server() {
   if [ -n "$version" ] && ! ask -d postgres -v version="$version" -f "$here/extension_available.sql" | grep -qx t; then
     refuse "The backup is of TimescaleDB $version, which this server does not have. Restore it with that version" \
       "(its image in docker-compose.yml), and upgrade afterwards."
+  fi
+  # Nothing is known of the edition where the database in use has no extension yet; `load` asks again.
+  if [ "$(manifest "$backup" server_kind)" = community ] && ask -f "$here/license.sql" | grep -qx apache; then
+    refuse "The backup is of TimescaleDB's community edition, and this server is not: it cannot read compressed chunks."
   fi
 }
 
@@ -124,6 +128,10 @@ if [ "$mode" = holds ]; then
   ask -f "$here/holds.sql"
   exit
 fi
+if [ "$mode" = check ]; then
+  check_server
+  exit
+fi
 
 clean_up() {
   code=$?
@@ -138,5 +146,5 @@ shift 2
 case $mode in
   whole) whole ;;
   table) table "$@" ;;
-  *) refuse "usage: load.sh whole BACKUP | table BACKUP TABLE [replace]" ;;
+  *) refuse "usage: load.sh holds | check BACKUP | whole BACKUP | table BACKUP TABLE [replace]" ;;
 esac

@@ -8,7 +8,7 @@ for argument in "$@"; do
     *)
       printf '%s\n' 'usage: ./cleanup.sh [--purge [--yes]]' \
         '  Stops the deployment and keeps its data. --purge deletes the data of every mode, --yes without asking.' \
-        '  .env stays in any case, and so does a database of your own (DB_HOST).'
+        '  .env and the backups stay in any case, and so does a database of your own (DB_HOST).'
       [[ $argument == --help || $argument == -h ]] && exit 0
       fail "unknown option $argument"
       ;;

@@ -10,7 +10,7 @@ if [[ $PURGE == yes && -d .local ]]; then
   rm -rf .local
 fi
 if [[ $PURGE == yes ]]; then
-  step "Stopped, and all data deleted. .env is kept."
+  step "Stopped, and all data deleted. .env and the backups (BACKUP_DIR) are kept."
 else
   step "Stopped. The data is kept; ./deploy.sh continues, ./cleanup.sh --purge deletes it."
 fi

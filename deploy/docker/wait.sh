@@ -68,10 +68,14 @@ service_address() {
 }
 
 service_rows() {
-  local service
+  local service health
   for service in $(docker_services); do
     row "$service" "$(service_address "$service")" "$(container_health "$(container_of "$service")")"
   done
+  bundled_database || return 0
+  # It serves nobody whom a health check could ask: it runs or it does not.
+  health=$(container_health btc-ml-backup)
+  row backup "$(setting BACKUP_DIR)" "${health/#running/healthy}"
 }
 
 newest_rows() { docker compose "${COMPOSE_FILES[@]}" exec -T data-feeder python - <deploy/newest.py; }

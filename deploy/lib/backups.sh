@@ -25,7 +25,9 @@ load_deployment() {
 
 # make_backup_folder: before an engine makes it as root.
 make_backup_folder() {
-  (umask 077 && mkdir -p "$(setting BACKUP_DIR)") || fail "BACKUP_DIR: $(setting BACKUP_DIR) cannot be made."
+  local said
+  said=$(umask 077 && mkdir -p "$(setting BACKUP_DIR)" 2>&1) ||
+    fail "BACKUP_DIR: $(setting BACKUP_DIR) cannot be made." "$said"
 }
 
 # database_tool SCRIPT ARG…: runs a program of deploy/backup where the database's tools are.

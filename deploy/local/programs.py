@@ -79,11 +79,17 @@ def service_environment(
     return environment
 
 
-def simulator_ports(previous: Mapping[str, Program]) -> tuple[int, int]:
-    """Those the simulator has; else its own two where they are free; else any two."""
+def simulator_ports(previous: Mapping[str, Program], runs: bool) -> tuple[int, int]:
+    """Those the simulator has, or had and are free; else its own two where they are free; else any two.
+
+    ``runs`` is whether our simulator runs at this moment. Where it does not, a port that is taken is somebody
+    else's, perhaps another deployment's simulator, whose candles are not ours.
+    """
     if "exchange-simulator" in previous:
         argv = previous["exchange-simulator"].argv
-        return int(argv[argv.index("--stream-port") + 1]), int(argv[argv.index("--http-port") + 1])
+        known = int(argv[argv.index("--stream-port") + 1]), int(argv[argv.index("--http-port") + 1])
+        if runs or all(_is_free(port) for port in known):
+            return known
     if all(_is_free(port) for port in _SIMULATOR_PORTS):
         return _SIMULATOR_PORTS
     with socket.socket() as one, socket.socket() as two:

@@ -36,7 +36,8 @@ def main(exchange: str) -> None:
     bundled = configuration.is_bundled(values)
     places.make_folders()
     previous = programs.load() if supervision.is_running() else {}
-    simulator = programs.simulator_ports(previous) if exchange == "demo" else None
+    runs = bool(previous) and supervision.state("exchange-simulator") == "RUNNING"
+    simulator = programs.simulator_ports(previous, runs) if exchange == "demo" else None
     environment = programs.service_environment(values, simulator, bundled)
     cluster = Cluster(exchange, values) if bundled else None
     ours = programs.services(environment, simulator, programs.installed_code())
@@ -126,7 +127,8 @@ def _wait_for(name: str, address: str, deadline: float) -> None:
     crashed_looks = 0
     while True:
         status, body = probe(address)
-        if status == 200:
+        # Another process may hold the port, and answer, while ours cannot start.
+        if status == 200 and supervision.state(name) == "RUNNING":
             return
         crashed_looks += supervision.state(name) in ("BACKOFF", "FATAL")
         if time.monotonic() > deadline or crashed_looks > _CRASHED_LOOKS:

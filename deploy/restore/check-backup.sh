@@ -1,4 +1,4 @@
-# The backup must be whole, of this exchange, and of a schema this version knows.
+# The backup must be whole, of this exchange, of a schema this version knows, and of a server like this one.
 
 # newest_migration: the last numbered file this version has.
 newest_migration() { basename "$(printf '%s\n' timescaledb/migrations/*.sql | LC_ALL=C sort | tail -n 1)"; }
@@ -18,3 +18,5 @@ if [[ $(manifest "$BACKUP" schema) > $(newest_migration) ]]; then
 fi
 is_intact "$BACKUP" || complain "$NAME is damaged: its checksum is another one than when it was taken."
 finish_checks
+# Before anything is stopped: what the manifest tells of PostgreSQL and TimescaleDB.
+database_tool load.sh check "$NAME" || fail "Nothing has been changed; the reason is above."

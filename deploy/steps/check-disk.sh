@@ -1,4 +1,4 @@
-# Room for images or the local installation, and for the history.
+# Room for images or the local installation, and for the history; a folder for the backups.
 
 # needed_mib: images and base data, plus about 1 MiB a day and symbol (candles, features and their indexes).
 needed_mib() {
@@ -30,3 +30,17 @@ check_disk() {
 }
 # What is deployed already has its room.
 [[ $OLD_ENGINE == "$ENGINE" && $OLD_EXCHANGE == "$EXCHANGE" ]] || check_disk
+
+# check_backup_folder: whether it is there, or can be made, without making it.
+check_backup_folder() {
+  local folder path
+  folder=$(setting BACKUP_DIR)
+  path=$folder
+  while [[ ! -e $path && ! -L $path ]]; do path=$(dirname "$path"); done
+  if [[ ! -d $path ]]; then
+    complain "BACKUP_DIR: $folder cannot be made: $path is not a folder. Set BACKUP_DIR in .env to another one."
+  elif [[ ! -w $path || ! -x $path ]]; then
+    complain "BACKUP_DIR: $folder cannot be used: this user cannot write to $path. Set BACKUP_DIR in .env to another one."
+  fi
+}
+! bundled_database || check_backup_folder

@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -244,10 +246,12 @@ async def test_what_cannot_be_restored_changes_nothing(tool: Tool, database: Dat
         ("timescaledb", "1.0.0", "is of TimescaleDB 1.0.0"),
     ):
         manifest.write_text("".join(f"{k}={v}\n" for k, v in {**lines, key: value}.items()))
-        code, output = tool.run("load.sh", "whole", name)
-        assert code != 0
-        assert said in output
+        for mode in ("check", "whole"):
+            code, output = tool.run("load.sh", mode, name)
+            assert code != 0
+            assert said in output
     manifest.write_text(text)
+    assert tool.run("load.sh", "check", name) == (0, "")
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
     code, output = tool.run("load.sh", "whole", name)
     assert code != 0, output
@@ -260,22 +264,29 @@ async def test_what_cannot_be_restored_changes_nothing(tool: Tool, database: Dat
     assert [path.name for path in tool.folder.iterdir()] == [name]
 
 
+@contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[None]:
+    """A file system of its own at ``folder``, where this machine lets us mount one."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"{options},mode=700", "tmpfs", str(folder)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 @pytest.mark.parametrize(
     ("full", "said"),
     [("size=64k", "No space left on device"), ("nr_inodes=1", "no folder can be made in")],
 )
 async def test_a_full_disk_is_given_as_the_reason(tool: Tool, full: str, said: str) -> None:
-    mount = ["mount", "-t", "tmpfs", "-o", f"{full},mode=700", "tmpfs", str(tool.folder)]
-    if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    try:
+    with small_disk(tool.folder, full):
         code, output = tool.run("take.sh", "once")
         assert code == 1
         assert said in output
         assert "MiB free)" in output
         assert list(tool.folder.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(tool.folder)], check=True)
 
 
 async def test_a_restore_is_done_even_if_the_database_of_before_stays(

@@ -49,6 +49,20 @@ def test_unknown_malformed_and_placeholder_settings_are_reported_together(checko
     assert_untouched(checkout, env)
 
 
+def test_a_backup_folder_that_cannot_be_made_is_reported_with_the_rest(checkout: Checkout) -> None:
+    db, feeder, gap_handler = free_ports(3)
+    (checkout.path / "file").touch()
+    env = SECRETS + ports_env(db=db, feeder=feeder, gap_handler=gap_handler) + "BACKUP_DIR=./file/backups\n"
+    checkout.write_env(env)
+    with socket.create_server(("127.0.0.1", feeder)):
+        done = checkout.run("./deploy.sh", "--local", "--demo")
+    assert done.returncode == 1
+    assert "BACKUP_DIR: ./file/backups cannot be made: ./file is not a folder" in done.stdout
+    assert f"FEEDER_PORT: port {feeder} is taken" in done.stdout
+    assert "nothing has been changed" in done.stdout
+    assert_untouched(checkout, env)
+
+
 def test_the_copied_example_is_refused_by_name(checkout: Checkout) -> None:
     example = (checkout.path / ".env.example").read_text(encoding="utf-8")
     checkout.write_env(example)

@@ -59,6 +59,23 @@ def test_a_backup_that_does_not_fit_is_refused(
     assert "nothing has been changed" in done.stdout
 
 
+@pytest.mark.parametrize("options", [[], ["--replace", "--yes"], ["--table", "predictions"]])
+def test_a_server_that_cannot_restore_it_is_found_before_anything_stops(
+    deployed: Checkout, options: list[str]
+) -> None:
+    backup(deployed)
+    python = deployed.path / ".local/venv/bin/python"
+    python.parent.mkdir(parents=True)
+    # In the place of the programs beside the database: the first of them refuses.
+    python.write_text('#!/bin/sh\necho "$*" >>called\nexit 1\n')
+    python.chmod(0o755)
+    done = deployed.run("deploy/restore.sh", NAME, *options)
+    assert done.returncode == 1
+    assert "Nothing has been changed" in done.stdout
+    called = (deployed.path / "called").read_text()
+    assert called == f"deploy/local/database_tool.py load.sh check {NAME}\n"
+
+
 def test_a_backup_that_is_not_there_is_named(deployed: Checkout) -> None:
     for name in ("latest", "20200101T000000Z-demo-local"):
         done = deployed.run("deploy/restore.sh", name)
@@ -80,6 +97,7 @@ def test_backups_are_listed_with_their_age(deployed: Checkout) -> None:
     shown = [line.split() for line in done.stdout.splitlines()]
     assert [NAME, "3", "days", "0", "1440", "2026-03-01T00:59Z", "0004_predictions.sql"] in shown
     assert deployed.run("deploy/backup.sh", "--verify", NAME).returncode == 0
+    assert f"{NAME} is whole" in deployed.run("deploy/backup.sh", "--verify", "latest").stdout
     assert deployed.run("deploy/backup.sh", "--verify", "no-such").returncode == 1
 
 

@@ -130,6 +130,7 @@ def test_purge_takes_what_deploy_made_and_nothing_else(checkout: Checkout) -> No
     before = sorted(path.name for path in checkout.path.iterdir() if path.name != ".local")
     done = checkout.run("./cleanup.sh", "--purge", "--yes")
     assert done.returncode == 0, done.stdout
+    assert "the backups (BACKUP_DIR) are kept" in done.stdout
     assert sorted(path.name for path in checkout.path.iterdir()) == before
     assert checkout.read_env() == "DB_PASSWORD=a\n"
 
