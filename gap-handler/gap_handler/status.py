@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,12 +15,11 @@ import asyncpg
 from gap_handler.completeness import History, percent, total
 from gap_handler.queries import QUERIES
 from marketdata import database
-from marketdata.clock import SystemClock
 from marketdata.errors import DatabaseUnavailableError, SchemaError
 from marketdata.settings import DatabaseSettings
 
 _BAR: Final = 20
-_SECONDS: Final = 60.0
+_SECONDS: Final = 20.0
 _CLEAR: Final = "\x1b[H\x1b[J"
 _HEADINGS: Final = (
     "symbol", "", "complete", "missing", "outage", "gaps", "fetching", "a minute", "left", "newest candle",
@@ -28,9 +30,12 @@ _HEADINGS: Final = (
 async def show(settings: DatabaseSettings, *, every: float | None, to: TextIO = sys.stdout) -> None:
     """Write the table, again each ``every`` seconds where given; a terminal is redrawn, a pipe appended to.
 
+    SIGINT ends it between two tables: a cancellation may be lost where it meets an answer (Python 3.11).
     Raises ``ConfigurationError``, ``DatabaseUnavailableError`` or ``SchemaError``.
     """
-    clock = SystemClock()
+    interrupted = asyncio.Event()
+    if every is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
     await database.wait_for_database(settings, seconds=0)
     try:
         connection = await database.connect(settings, "gap_handler-status", command_timeout=_SECONDS)
@@ -43,7 +48,10 @@ async def show(settings: DatabaseSettings, *, every: float | None, to: TextIO = 
                 to.flush()
                 if every is None:
                     return
-                await clock.sleep(every)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(every):
+                        await interrupted.wait()
+                        return
         finally:
             await connection.close(timeout=5)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.UndefinedColumnError):
