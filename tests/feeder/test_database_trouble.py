@@ -380,7 +380,11 @@ async def test_a_database_lost_while_the_start_still_waits_for_the_exchange_ends
                 )
             simulator.faults.clear()
             await comes_back(health, connection)
-            assert await connection.fetchval("SELECT exchange FROM platform_state") == "simulator"
+
+            async def confirmed() -> bool:
+                return bool(await connection.fetchval("SELECT exchange = 'simulator' FROM platform_state"))
+
+            await eventually(confirmed, "whose candles these are")
         await connection.close()
 
 
