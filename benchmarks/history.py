@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import httpx
 import uvloop
+from tests.processes import database_environment
 
 from benchmarks.server import fresh_database
 from gap_handler.archive.files import DAY_MS, File, month_of
@@ -63,12 +64,7 @@ async def fill(
         await record_missing(connection, symbol, END - days * DAY_MS, END, "start")
     settings = load(
         {
-            "DB_HOST": database.host,
-            "DB_PORT": str(database.port),
-            "DB_NAME": database.name,
-            "DB_USER": database.user,
-            "DB_PASSWORD": database.password,
-            "DB_SSLMODE": database.sslmode,
+            **database_environment(database),
             "BINANCE_API_URL": api,
             "BINANCE_ARCHIVE_URL": archive,
             "MAX_CONCURRENT_BACKFILLS": str(WORKERS),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import httpx
-
+from marketdata import outgoing
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
 from marketdata.outgoing import UNANSWERED
@@ -34,7 +33,7 @@ class Announcer:
 
     async def run(self) -> None:
         """Post until cancelled."""
-        async with httpx.AsyncClient(timeout=5.0, headers=self._headers) as client:
+        async with outgoing.client(timeout=5.0, headers=self._headers) as client:
             while True:
                 gap = await self._gaps.get()
                 body = {"symbol": gap.symbol, "start": isoformat(gap.start), "end": isoformat(gap.end)}

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import httpx
 import orjson
 
+from marketdata import outgoing
 from marketdata.binance import rest
 from marketdata.errors import DecodeError, RejectedError, UnavailableError, UnknownSymbolError
 from marketdata.outgoing import UNANSWERED
@@ -47,7 +48,7 @@ async def listing(api_url: str, symbols: Sequence[str]) -> Listing:
 
     Raises ``ExchangeError`` and ``DecodeError``.
     """
-    async with httpx.AsyncClient(base_url=api_url, timeout=_TIMEOUT) as client:
+    async with outgoing.client(base_url=api_url, timeout=_TIMEOUT) as client:
         try:
             return await _ask(client, symbols)
         except RejectedError as error:

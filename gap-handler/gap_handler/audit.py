@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
-from gap_handler import plan
+from gap_handler import evidence, plan
 from gap_handler.comparison import Comparison, compare, either
 from gap_handler.connections import borrow
 from gap_handler.exchange import Exchange
@@ -192,11 +192,7 @@ class Audit:
 
     async def _correct(self, connection: Connection, symbol: str, page: Run, found: Comparison) -> int:
         """Write what both have (equal rows change nothing), note new impossible rows; return the changes."""
-        refused = found.refused
-        if refused:
-            known = await connection.fetch(QUERIES["known_invalid"], symbol, page.start, page.end)
-            noted = {record["time"] for record in known}
-            refused = [row for row in refused if row.candle.time not in noted]
+        refused = await evidence.once(connection, symbol, page, found.refused)
         known_at = self._market.now_ms
         rows = [candles.Row(row.candle, known_at) for row in (*found.shared, *refused)]
         return (await candles.write(connection, rows, source=Source.REST)).changed

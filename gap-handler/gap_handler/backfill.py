@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
-from gap_handler import outages, plan
+from gap_handler import evidence, outages, plan
 from gap_handler.archive.source import Archives
 from gap_handler.connections import borrow
 from gap_handler.exchange import Exchange
@@ -17,7 +17,6 @@ from gap_handler.plan import Run
 from gap_handler.queries import QUERIES
 from gap_handler.verdict import delay_after
 from marketdata.binance.rest import RestCandle
-from marketdata.candles import candle_problem
 from marketdata.clock import MarketClock
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
@@ -168,16 +167,9 @@ class Backfill:
             return 0
         known_at = self._market.now_ms
         async with borrow(self._pool) as connection, connection.transaction():
-            if any(candle_problem(row.candle) for row in rows):
-                known = await connection.fetch(
-                    QUERIES["known_invalid"], work.gap.symbol, within.start, within.end
-                )
-                noted = {record["time"] for record in known}
-                rows = [
-                    row for row in rows if row.candle.time not in noted or candle_problem(row.candle) is None
-                ]
+            new = await evidence.once(connection, work.gap.symbol, within, rows)
             written = await candles.write(
-                connection, [candles.Row(row.candle, known_at) for row in rows], source=source
+                connection, [candles.Row(row.candle, known_at) for row in new], source=source
             )
             # Last, so that a page that comes too late is undone as a whole.
             await ledger.renew(

@@ -14,7 +14,7 @@ import httpx
 from gap_handler.exchange_state import ExchangeState
 from gap_handler.ip_pool import IpPool, pool_of
 from gap_handler.verdict import SLOW_SECONDS
-from marketdata import metrics
+from marketdata import metrics, outgoing
 from marketdata.backoff import delays
 from marketdata.binance import rest
 from marketdata.clock import Clock, MarketClock
@@ -86,7 +86,6 @@ class Exchange:
         self._clock = clock
         self._on_failover = on_failover
         self._guard = guard
-        self._accepted: set[str] = set()
         self._request_seconds = request_seconds
         self._pools = {
             name: IpPool(name, clock, handlers=handlers) for name in {pool_of(url) for url in urls}
@@ -95,14 +94,8 @@ class Exchange:
         self._delivering = self._urls[0]
         self._why = ""
         self._time_asked = -1e9
-        # Requests to this machine never go through a proxy that the environment names for the world.
-        direct: dict[str, httpx.AsyncBaseTransport | None] = {
-            "all://127.0.0.1": None,
-            "all://localhost": None,
-        }
-        self._client = httpx.AsyncClient(
+        self._client = outgoing.client(
             timeout=httpx.Timeout(request_seconds, connect=5.0),
-            mounts=direct,
             headers={"user-agent": "gap-handler", "accept": "application/json"},
         )
 
@@ -242,13 +235,9 @@ class Exchange:
             pool.pause(refusal, SLOW_SECONDS)
         if refusal is not None:
             raise refusal
-        await self._accept(rest.answered_by(headers))
+        if self._guard is not None:
+            await self._guard(rest.answered_by(headers))
         return content
-
-    async def _accept(self, who: str) -> None:
-        if self._guard is not None and who not in self._accepted:
-            await self._guard(who)
-            self._accepted.add(who)
 
     def _move_on(self, url: str, error: Exception) -> bool:
         """Turn to the next address whose pool is open; False where there is none."""

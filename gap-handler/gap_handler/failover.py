@@ -40,8 +40,15 @@ class ExchangeGuard:
     def __init__(self, pool: asyncpg.Pool[Any], setting: str = "BINANCE_API_URL") -> None:
         self._pool = pool
         self._setting = setting
+        self._accepted: set[str] = set()
 
     async def __call__(self, who: str) -> None:
-        """Raise ``WrongExchangeError`` when the database holds candles of another than ``who``."""
+        """Raise ``WrongExchangeError`` when the database holds candles of another than ``who``.
+
+        Whoever was accepted once stays so: a database never changes hands.
+        """
+        if who in self._accepted:
+            return
         async with borrow(self._pool, 5) as connection:
             await symbols.claim_exchange(connection, who, setting=self._setting)
+        self._accepted.add(who)

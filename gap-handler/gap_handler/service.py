@@ -84,34 +84,24 @@ async def running(
         )
         for _ in range(settings.max_concurrent_backfills)
     ]
-    background = {
-        asyncio.create_task(
-            tasks.forever("backfill", worker.step, clock, troubles=health.troubles), name=f"backfill-{number}"
-        )
-        for number, worker in enumerate(workers, start=1)
-    } | {
-        asyncio.create_task(
-            tasks.forever(name, step, clock, every=every, troubles=health.troubles), name=name
-        )
-        for name, step, every in (
-            ("scheduler", jobs_due.step, scheduler.EVERY_SECONDS),
-            ("rollups", rollups.step, 0.0),
-            ("ledger_monitor", watch.look_at_ledger, monitor.EVERY_SECONDS),
-            ("exchange_monitor", watch.look_at_exchange, monitor.EVERY_SECONDS),
-        )
-    }
+    steps: list[tuple[str, str, tasks.Step, float]] = [
+        *(("backfill", f"backfill-{number}", worker.step, 0.0) for number, worker in enumerate(workers, 1)),
+        ("scheduler", "scheduler", jobs_due.step, scheduler.EVERY_SECONDS),
+        ("rollups", "rollups", rollups.step, 0.0),
+        ("ledger_monitor", "ledger_monitor", watch.look_at_ledger, monitor.EVERY_SECONDS),
+        ("exchange_monitor", "exchange_monitor", watch.look_at_exchange, monitor.EVERY_SECONDS),
+    ]
     if settings.audit_days:
         nightly = Audit(
             pool, exchange, market, clock, nudge, days=settings.audit_days, on_corrected=rollups.add
         )
-        background.add(
-            asyncio.create_task(
-                tasks.forever(
-                    "audit", nightly.step, clock, every=audit.EVERY_SECONDS, troubles=health.troubles
-                ),
-                name="audit",
-            )
+        steps.append(("audit", "audit", nightly.step, audit.EVERY_SECONDS))
+    background = {
+        asyncio.create_task(
+            tasks.forever(kind, step, clock, every=every, troubles=health.troubles), name=name
         )
+        for kind, name, step, every in steps
+    }
     stopping = False
 
     def ended(task: asyncio.Task[None]) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-from tests.processes import free_port
+from tests.processes import database_environment, free_port
 
 from data_feeder.buffer import Buffer
 from data_feeder.service import Feeder
@@ -37,12 +37,7 @@ async def running_feeder(
     port = free_port()
     settings = load(
         {
-            "DB_HOST": database.host,
-            "DB_PORT": str(database.port),
-            "DB_NAME": database.name,
-            "DB_USER": database.user,
-            "DB_PASSWORD": database.password,
-            "DB_SSLMODE": database.sslmode,
+            **database_environment(database),
             "SYMBOLS": ",".join(simulator.symbols),
             "HISTORY_DAYS": "1",
             "BINANCE_STREAM_URL": simulator.stream_url,

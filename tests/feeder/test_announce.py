@@ -1,4 +1,4 @@
-"""The nudge against a gap-handler that is just going away."""
+"""The feeder's own requests: a gap-handler that is just going away, and the way they take."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import socket
 import struct
 import threading
 
+import pytest
 import uvloop
 
 from data_feeder.announce import Announcer
+from data_feeder.exchange import listing
+from exchange_simulator import Simulator, SimulatorConfig
 from marketdata.models import MINUTE_MS
 from marketdata.store.ledger import Gap
 
@@ -47,3 +50,16 @@ def test_connections_reset_before_their_first_use_do_not_end_the_announcer() -> 
 
     assert uvloop.run(announce())
     listening.close()
+
+
+async def test_a_proxy_for_the_world_is_not_asked_about_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        dead = taken.getsockname()[1]
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{dead}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    config = SimulatorConfig(seed=7, symbols=("BTCUSDT",), history_days=1, stream_port=0, http_port=0)
+    async with Simulator(config) as simulator:
+        listed = await listing(simulator.api_url, ["BTCUSDT"])
+    assert listed.statuses == {"BTCUSDT": "TRADING"}

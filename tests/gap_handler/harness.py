@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import asyncpg
 import httpx
+from tests.processes import database_environment
 
 from exchange_simulator import Simulator
 from gap_handler.server import listen
@@ -70,18 +73,22 @@ async def eventually(
         raise AssertionError(f"waited {seconds} s for {what()}") from None
 
 
+def environment(database: DatabaseSettings, **more: str) -> dict[str, str]:
+    """Return the variables of a gap-handler that runs as a program."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        **database_environment(database),
+    } | more
+
+
 @asynccontextmanager
 async def handler(
     database: DatabaseSettings, *api_urls: str, token: str = "", **settings: str
 ) -> AsyncIterator[Handler]:
     """Run a gap-handler in this process, on a port of its own."""
-    environment = {
-        "DB_HOST": database.host,
-        "DB_PORT": str(database.port),
-        "DB_NAME": database.name,
-        "DB_USER": database.user,
-        "DB_PASSWORD": database.password,
-        "DB_SSLMODE": database.sslmode,
+    settings_of = {
+        **database_environment(database),
         "BINANCE_API_URL": ",".join(api_urls),
         "BINANCE_ARCHIVE_URL": "off",
         "MAX_CONCURRENT_BACKFILLS": "3",
@@ -90,7 +97,7 @@ async def handler(
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
     async with (
-        running(load(environment | settings), token, listening),
+        running(load(settings_of | settings), token, listening),
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client,
     ):
 

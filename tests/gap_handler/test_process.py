@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import sys
@@ -11,7 +10,7 @@ import sys
 import httpx
 import orjson
 import pytest
-from tests.gap_handler.harness import NOON, SYMBOL, Connection, eventually, rows, stored
+from tests.gap_handler.harness import NOON, SYMBOL, Connection, environment, eventually, rows, stored
 
 from exchange_simulator import Simulator
 from gap_handler.scheduler import Scheduler
@@ -26,19 +25,6 @@ pytestmark = pytest.mark.database
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
-
-
-def environment(database: DatabaseSettings, **more: str) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "DB_HOST": database.host,
-        "DB_PORT": str(database.port),
-        "DB_NAME": database.name,
-        "DB_USER": database.user,
-        "DB_PASSWORD": database.password,
-        "DB_SSLMODE": database.sslmode,
-    } | more
 
 
 async def start(variables: dict[str, str]) -> asyncio.subprocess.Process:

@@ -10,7 +10,16 @@ import signal
 import sys
 
 import pytest
-from tests.gap_handler.harness import NOON, NOW, SYMBOL, Connection, eventually, handler, register
+from tests.gap_handler.harness import (
+    NOON,
+    NOW,
+    SYMBOL,
+    Connection,
+    environment,
+    eventually,
+    handler,
+    register,
+)
 
 from gap_handler.completeness import History, percent, report, sentence, total
 from gap_handler.scheduler import Rollups
@@ -125,7 +134,7 @@ async def test_watching_redraws_a_terminal_and_ends_when_interrupted(
 ) -> None:
     master, terminal = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gap_handler", "status", "--watch", "0.1", env=_environment(database),
+        sys.executable, "-m", "gap_handler", "status", "--watch", "0.1", env=environment(database),
         stdout=terminal, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     os.close(terminal)
@@ -199,22 +208,9 @@ async def _lack(connection: Connection, minutes: int) -> None:
     await verbs.record_missing(connection, SYMBOL, NOW - minutes * MINUTE_MS, NOW, "audit")
 
 
-def _environment(database: DatabaseSettings) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "DB_HOST": database.host,
-        "DB_PORT": str(database.port),
-        "DB_NAME": database.name,
-        "DB_USER": database.user,
-        "DB_PASSWORD": database.password,
-        "DB_SSLMODE": database.sslmode,
-    }
-
-
 async def _status(database: DatabaseSettings, *arguments: str, **changes: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gap_handler", "status", *arguments, env=_environment(database) | changes,
+        sys.executable, "-m", "gap_handler", "status", *arguments, env=environment(database) | changes,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, err = await asyncio.wait_for(process.communicate(), 30)

@@ -13,6 +13,7 @@ import httpx
 
 from gap_handler.archive.files import File
 from gap_handler.archive.outcome import Outcome, UnusableError
+from marketdata import outgoing
 from marketdata.backoff import delays
 from marketdata.binance.rest import answered_by
 from marketdata.clock import Clock
@@ -37,15 +38,8 @@ class Download:
     def __init__(self, clock: Clock, guard: Guard) -> None:
         self._clock = clock
         self._guard = guard
-        self._accepted: set[str] = set()
-        # Requests to this machine never go through a proxy that the environment names for the world.
-        direct: dict[str, httpx.AsyncBaseTransport | None] = {
-            "all://127.0.0.1": None,
-            "all://localhost": None,
-        }
-        self._client = httpx.AsyncClient(
+        self._client = outgoing.client(
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            mounts=direct,
             headers={"user-agent": "gap-handler", "accept-encoding": "identity"},
         )
 
@@ -62,7 +56,7 @@ class Download:
         place = url + file.path
         line = bytearray()
         who = await self._stream(f"{place}.CHECKSUM", _CHECKSUM_MOST, line.clear, line.extend, progress)
-        await self._accept(who)
+        await self._guard(who)
         wanted = _checksum(bytes(line), file)
         digest = hashlib.sha256()
 
@@ -81,7 +75,7 @@ class Download:
             into.seek(0)
         except OSError as error:
             raise UnusableError(Outcome.UNAVAILABLE, f"the temporary file: {error}") from error
-        await self._accept(who)
+        await self._guard(who)
         if digest.hexdigest() != wanted:
             raise UnusableError(Outcome.CHECKSUM, f"sha256 is {digest.hexdigest()}, published is {wanted}")
 
@@ -129,11 +123,6 @@ class Download:
                 keep(piece)
                 progress(0)
             return answered_by({name.lower(): "" for name in response.headers})
-
-    async def _accept(self, who: str) -> None:
-        if who not in self._accepted:
-            await self._guard(who)
-            self._accepted.add(who)
 
 
 def _checksum(line: bytes, file: File) -> str:
