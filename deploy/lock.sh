@@ -10,3 +10,4 @@ lock() { uv pip compile --universal --generate-hashes --no-emit-index-url --pyth
 lock requirements-dev.in --output-file requirements-dev.lock "$@"
 lock requirements-local.in --constraint requirements-dev.lock --output-file requirements-local.lock
 lock requirements.in --constraint requirements-dev.lock --output-file requirements.lock
+lock requirements-research.in --constraint requirements-dev.lock --output-file requirements-research.lock

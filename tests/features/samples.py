@@ -42,10 +42,12 @@ def book_rows(n: int, seed: int = 2) -> Floats:
     return np.column_stack((START + MINUTE_MS * np.arange(n), draw[0], 2.0 * draw[1] - 1.0))
 
 
-def columns(table: Floats) -> Columns:
-    """Rows that start at START, with a book, as columns."""
+def columns(table: Floats, reference: Floats | None = None) -> Columns:
+    """Rows that start at START, with a book, beside a reference of rows of its own, as columns."""
     end = int(table[-1, 0]) + MINUTE_MS
-    return Columns.from_rows(START, end, table, books=book_rows((end - START) // MINUTE_MS))
+    n = (end - START) // MINUTE_MS
+    own = Columns.from_rows(START, end, table, books=book_rows(n))
+    return own.beside(Columns.from_rows(START, end, rows(n, seed=31) if reference is None else reference))
 
 
 def seeded(n: int, seed: int = 1, price: float = 28_000.0, tick: float = 0.01) -> Columns:
@@ -65,7 +67,8 @@ def recorded(folder: Path, symbol: str) -> Columns:
     days = sorted((folder / "spot_daily_zips" / "1m").glob(f"{symbol}-1m-*.zip"))
     table = np.concatenate([_day(path) for path in days])
     start, end = int(table[0, 0]), int(table[-1, 0]) + MINUTE_MS
-    return Columns.from_rows(start, end, table, outages=[OUTAGE])
+    own = Columns.from_rows(start, end, table, outages=[OUTAGE])
+    return own.beside(own if symbol == SYMBOLS[0] else recorded(folder, SYMBOLS[0]))
 
 
 def from_prices(high: Floats, low: Floats, close: Floats) -> Columns:

@@ -7,13 +7,14 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from marketdata.features import FEATURE_VERSION, MAX_WINDOW, NAMES, REGISTRY, Columns, compute
 from marketdata.features.columns import CANDLE_ROW
 from marketdata.features.feature import Feature
 from marketdata.features.registry import GROUPS, names, order
-from marketdata.features.smoothing import average_weights, distance_weights, warmup
+from marketdata.features.smoothing import average, distance, warmup
 
 GOLDEN = Path(__file__).with_name("golden.json")
 
@@ -53,7 +54,7 @@ def _candle(i: int) -> list[float]:
 
 
 def test_a_value_has_every_input_that_it_names() -> None:
-    known = {*CANDLE_ROW, "spread_bps", "imbalance"}
+    known = {*CANDLE_ROW, "spread_bps", "imbalance", "reference_close"}
     assert all(feature.inputs and set(feature.inputs) <= known for feature in REGISTRY)
 
 
@@ -91,5 +92,6 @@ def test_the_longest_window_is_that_of_the_longest_average() -> None:
 @pytest.mark.parametrize("alpha", [2.0 / 10.0, 1.0 / 14.0, 2.0 / 27.0, 2.0 / 61.0])
 def test_a_warm_up_ends_when_the_seed_weighs_under_1e12(alpha: float) -> None:
     assert (1.0 - alpha) ** warmup(alpha) < 1e-12 <= (1.0 - alpha) ** (warmup(alpha) - 1)
-    assert average_weights(alpha).sum() == pytest.approx(1.0, abs=1e-14)
-    assert len(distance_weights(alpha)) == warmup(alpha) - 1
+    steady = np.full(warmup(alpha), 7.0)
+    assert average(steady, alpha)[-1] == pytest.approx(7.0, abs=1e-13)
+    assert distance(steady, alpha)[-1] == 0.0

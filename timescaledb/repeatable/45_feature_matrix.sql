@@ -36,7 +36,13 @@ SELECT
     values[26] AS time_of_day_sin,
     values[27] AS time_of_day_cos,
     values[28] AS day_of_week_sin,
-    values[29] AS day_of_week_cos
+    values[29] AS day_of_week_cos,
+    values[30] AS btc_correlation_60m,
+    values[31] AS btc_correlation_180m,
+    values[32] AS btc_beta_60m,
+    values[33] AS btc_beta_180m,
+    values[34] AS btc_relative_return_15m,
+    values[35] AS btc_relative_return_60m
 FROM feature_values;
 
 COMMENT ON VIEW feature_matrix IS
@@ -99,3 +105,15 @@ COMMENT ON COLUMN feature_matrix.day_of_week_sin IS
     'sin(2 pi d / 7), d days since Monday; unit: sine; window: 1 min';
 COMMENT ON COLUMN feature_matrix.day_of_week_cos IS
     'cos(2 pi d / 7), d days since Monday; unit: cosine; window: 1 min';
+COMMENT ON COLUMN feature_matrix.btc_correlation_60m IS
+    'correlation of the last 60 values of return_1m with those of BTCUSDT; unit: correlation; window: 61 min';
+COMMENT ON COLUMN feature_matrix.btc_correlation_180m IS
+    'correlation of the last 180 values of return_1m with those of BTCUSDT; unit: correlation; window: 181 min';
+COMMENT ON COLUMN feature_matrix.btc_beta_60m IS
+    'covariance with BTCUSDT / its variance, of the last 60 values of return_1m; unit: ratio of returns; window: 61 min';
+COMMENT ON COLUMN feature_matrix.btc_beta_180m IS
+    'covariance with BTCUSDT / its variance, of the last 180 values of return_1m; unit: ratio of returns; window: 181 min';
+COMMENT ON COLUMN feature_matrix.btc_relative_return_15m IS
+    'return_15m - return_15m of BTCUSDT; unit: log return; window: 16 min';
+COMMENT ON COLUMN feature_matrix.btc_relative_return_60m IS
+    'return_60m - return_60m of BTCUSDT; unit: log return; window: 61 min';

@@ -18,12 +18,17 @@ _THURSDAY: Final = 3  # the weekday of 1970-01-01, Monday being 0
 
 def _time_of_day(columns: Columns) -> Floats:
     instant = columns.time + MINUTE_MS
-    return np.asarray((instant % _DAY_MS) / _DAY_MS, dtype=np.float64)
+    return _each(columns, (instant % _DAY_MS) / _DAY_MS)
 
 
 def _day_of_week(columns: Columns) -> Floats:
     day = (columns.time + MINUTE_MS) // _DAY_MS
-    return np.asarray((day + _THURSDAY) % 7 / 7.0, dtype=np.float64)
+    return _each(columns, (day + _THURSDAY) % 7 / 7.0)
+
+
+def _each(columns: Columns, phase: Floats) -> Floats:
+    """The same for every symbol."""
+    return np.broadcast_to(phase, columns.close.shape)
 
 
 def _angle(cycle: str, argument: str, phase: Callable[[Columns], Floats]) -> tuple[Feature, Feature]:
@@ -36,7 +41,7 @@ def _angle(cycle: str, argument: str, phase: Callable[[Columns], Floats]) -> tup
     def build(function: str, compute: Callable[[Columns], Floats]) -> Feature:
         return Feature(
             name=f"{cycle}_{function}",
-            group="calendar",
+            group="time",
             since_version=1,
             inputs=("time",),
             window=1,

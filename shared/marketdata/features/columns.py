@@ -1,10 +1,10 @@
-"""One symbol's consecutive minutes as arrays: what every feature is computed from."""
+"""Consecutive minutes as arrays, of one symbol or of many: what every feature is computed from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from marketdata.models import MINUTE_MS
 
 Floats = NDArray[np.float64]
+Derived = TypeVar("Derived")
 
 PRESENT: Final = 0
 """A real candle, whether or not anything traded in it."""
@@ -23,6 +24,8 @@ MISSING: Final = 2
 PRICES: Final = ("open", "high", "low", "close")
 FLOWS: Final = ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
 BOOK: Final = ("spread_bps", "imbalance")
+REFERENCE: Final = "BTCUSDT"
+"""The symbol that cross features compare with."""
 CANDLE_ROW: Final = ("time", *PRICES, *FLOWS)
 """The order of the ten numbers of a candle row: ``marketdata.models.Candle`` without its symbol."""
 BOOK_ROW: Final = ("time", *BOOK)
@@ -31,11 +34,13 @@ BOOK_ROW: Final = ("time", *BOOK)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """Equal-length arrays, one element a minute, oldest first, no minute left out.
+    """Arrays with one element a minute, oldest first, no minute left out.
 
-    ``time`` is the open of each minute in Unix milliseconds. Prices are in the quote asset,
-    ``spread_bps`` in basis points of the mid, ``imbalance`` in [-1, 1]; both are NaN where the book
-    was not seen. ``state`` says of each minute whether it is PRESENT, FLAT or MISSING.
+    ``time`` is the open of each minute in Unix milliseconds, of shape (minutes,). All others have that
+    shape too, or (symbols, minutes). Prices are in the quote asset, ``spread_bps`` in basis points of the
+    mid, ``imbalance`` in [-1, 1]; both are NaN where the book was not seen. ``reference_close`` is the
+    close of the REFERENCE symbol in the same minute, NaN where that is missing or unknown. ``state`` says
+    of each minute whether it is PRESENT, FLAT or MISSING.
     """
 
     time: NDArray[np.int64]
@@ -50,7 +55,9 @@ class Columns:
     taker_buy_quote_volume: Floats
     spread_bps: Floats
     imbalance: Floats
+    reference_close: Floats
     state: NDArray[np.uint8]
+    _derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_rows(
@@ -91,8 +98,38 @@ class Columns:
             **values,
             spread_bps=book_grid[1],
             imbalance=book_grid[2],
+            reference_close=np.full(n, np.nan),
             state=state,
         )
+
+    @classmethod
+    def stack(cls, symbols: Sequence[Columns]) -> Columns:
+        """The same minutes of several symbols as one, of shape (symbols, minutes).
+
+        Raises:
+            ValueError: they are not the same minutes.
+        """
+        times = symbols[0].time
+        if any(not np.array_equal(one.time, times) for one in symbols):
+            raise ValueError("the symbols' minutes are not the same")
+        return cls(times, *(np.stack([getattr(one, name) for one in symbols]) for name in _NAMES[1:]))
+
+    def beside(self, reference: Columns) -> Columns:
+        """These minutes with the closes of ``reference``, which holds the same ones.
+
+        Raises:
+            ValueError: they are not the same minutes.
+        """
+        if not np.array_equal(self.time, reference.time):
+            raise ValueError("the reference's minutes are not the same")
+        return replace(self, reference_close=reference.close)
+
+    def derived(self, name: str, compute: Callable[[Columns], Derived]) -> Derived:
+        """What ``compute`` makes of these minutes: computed once, however many ask for it by ``name``."""
+        if name not in self._derived:
+            self._derived[name] = compute(self)
+        found: Derived = self._derived[name]
+        return found
 
     def __len__(self) -> int:
         """The number of minutes."""
@@ -100,42 +137,27 @@ class Columns:
 
     def part(self, first: int, stop: int) -> Columns:
         """The minutes ``first`` to ``stop`` (exclusive), as views of these arrays."""
-        cut = slice(first, stop)
-        return Columns(
-            self.time[cut],
-            self.open[cut],
-            self.high[cut],
-            self.low[cut],
-            self.close[cut],
-            self.volume[cut],
-            self.quote_volume[cut],
-            self.trades[cut],
-            self.taker_buy_volume[cut],
-            self.taker_buy_quote_volume[cut],
-            self.spread_bps[cut],
-            self.imbalance[cut],
-            self.state[cut],
-        )
+        return Columns(*(getattr(self, name)[..., first:stop] for name in _NAMES))
 
     def followed_by(self, later: Columns, keep: int | None = None) -> Columns:
         """These minutes and then ``later``, which starts where these end; the last ``keep`` of them.
 
         Build ``later`` with ``previous_close=self.close[-1]``: it is NaN after a missing minute.
         """
-        both = (np.concatenate((getattr(self, name), getattr(later, name))) for name in _NAMES)
+        both = (np.concatenate((getattr(self, name), getattr(later, name)), axis=-1) for name in _NAMES)
         joined = Columns(*both)
         return joined if keep is None else joined.part(max(0, len(joined) - keep), len(joined))
 
     def check(self) -> None:
         """Raise ValueError unless lengths are equal and minutes are consecutive."""
-        lengths = {len(getattr(self, name)) for name in _NAMES}
+        lengths = {getattr(self, name).shape[-1] for name in _NAMES}
         if len(lengths) != 1:
             raise ValueError(f"columns of different lengths: {sorted(lengths)}")
         if len(self) and (self.time[0] % MINUTE_MS or np.any(np.diff(self.time) != MINUTE_MS)):
             raise ValueError("times are not consecutive minutes")
 
 
-_NAMES: Final = tuple(field.name for field in fields(Columns))
+_NAMES: Final = tuple(column.name for column in fields(Columns) if column.init)
 
 
 def _lay(rows: Iterable[Sequence[float]] | Floats, width: int, start_ms: int, n: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Candles to feature rows: the same function live and in batch."""
+"""Candles to feature rows: the same functions live and in batch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketdata.features.columns import MISSING, PRESENT, Columns, Floats
-from marketdata.features.registry import MAX_WINDOW, REGISTRY
+from marketdata.features.registry import ACTIVE, MAX_WINDOW, REGISTRY
 from marketdata.models import MINUTE_MS
 
-CHUNK_ROWS: Final = 1_440
-"""Rows computed at a time: memory stays that of a day however long the batch."""
+CHUNK_ROWS: Final = 8_192
+"""Rows computed at a time: memory stays that of days however long the batch, and in a core's cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """Feature rows, oldest first.
+    """Feature rows, oldest first: of one symbol's minutes, or of one minute's symbols.
 
     ``time`` holds the instants, in Unix milliseconds, from which the rows may be used: the closes of
     their last candles. ``values`` is (rows, features) in the order of the registry, NaN where a
@@ -35,7 +35,7 @@ class Result:
 
 
 def compute(columns: Columns, last: int | None = None) -> Result:
-    """Compute the row of every minute, or of the ``last`` minutes only.
+    """Compute the row of every minute of one symbol, or of the ``last`` minutes only.
 
     A row is complete when ``columns`` holds the MAX_WINDOW minutes that end with it; minutes before
     the first count as missing. For ``last`` rows, ``MAX_WINDOW + last - 1`` minutes are enough.
@@ -62,18 +62,55 @@ def compute(columns: Columns, last: int | None = None) -> Result:
     )
 
 
-def _fill(columns: Columns, run_start: int, start: int, stop: int, first: int, values: Floats) -> None:
-    """Write the rows ``start`` to ``stop`` of a run, each feature from its own window."""
+def compute_instant(columns: Columns) -> Result:
+    """Compute the rows of the newest minute of many symbols at once; ``columns`` is (symbols, minutes).
+
+    A row is complete when ``columns`` holds MAX_WINDOW minutes; minutes before the first count as missing.
+
+    Raises:
+        ValueError: columns of different lengths, minutes not consecutive, or no minute at all.
+    """
+    columns.check()
+    symbols, n = columns.state.shape
+    if not n:
+        raise ValueError("no minutes, at least one is needed")
+    values = np.full((symbols, len(REGISTRY)), np.nan)
     parts: dict[int, Columns] = {}
-    for number, feature in enumerate(REGISTRY):
-        begin = max(run_start, start - feature.window + 1)
-        row = begin + feature.window - 1
+    with np.errstate(all="ignore"):
+        for place, feature in ACTIVE:
+            if feature.window > n:
+                continue
+            part = parts.get(feature.window)
+            if part is None:
+                part = parts[feature.window] = columns.part(n - feature.window, n)
+            values[:, place] = feature.compute(part)[..., -1]
+            values[np.any(part.state == MISSING, axis=1), place] = np.nan
+    values[~np.isfinite(values)] = np.nan
+    return Result(
+        time=np.full(symbols, columns.time[-1] + MINUTE_MS),
+        values=values,
+        window_coverage=np.count_nonzero(columns.state[:, -MAX_WINDOW:] == PRESENT, axis=1) / MAX_WINDOW,
+        emit=columns.state[:, -1] == PRESENT,
+    )
+
+
+def _fill(columns: Columns, run_start: int, start: int, stop: int, first: int, values: Floats) -> None:
+    """Write the rows ``start`` to ``stop`` of a run.
+
+    One row is computed from each feature's own window; many from the minutes of the longest, so that what
+    features have in common is computed once.
+    """
+    parts: dict[int, Columns] = {}
+    alone = stop - start == 1
+    for place, feature in ACTIVE:
+        begin = max(run_start, start - (feature.window if alone else MAX_WINDOW) + 1)
+        row = max(start, run_start + feature.window - 1)
         if row >= stop:
             continue
         part = parts.get(begin)
         if part is None:
             part = parts[begin] = columns.part(begin, stop)
-        values[row - first : stop - first, number] = feature.compute(part)[feature.window - 1 :]
+        values[row - first : stop - first, place] = feature.compute(part)[row - begin :]
 
 
 def _runs(state: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from marketdata.features.columns import Columns, Floats
 
 Compute = Callable[[Columns], Floats]
-"""Minutes without a missing one to one value a minute; the first ``window - 1`` values are not read."""
+"""Minutes without a missing one to one value a minute, of one symbol or of many: time is the last axis, and
+no symbol's values depend on another's row. The first ``window - 1`` values are not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class Feature:
     ``inputs`` are the columns it reads. ``window`` counts minutes, the newest included, and holds
     all that the value depends on: nothing older has any weight at all. ``low`` and ``high`` bound
     the value, None where it is unbounded. ``since_version`` is the first feature set that has it.
-    A changed formula is a new feature with a new name.
+    A changed formula is a new feature with a new name (``rsi_14_v2``); both stand in the row until the old
+    one is retired: from the set ``retired_version`` on its place stays and holds null.
     """
 
     name: str
@@ -32,3 +34,4 @@ class Feature:
     formula: str
     source: str
     compute: Compute
+    retired_version: int | None = None

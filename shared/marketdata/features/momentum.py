@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
-from marketdata.features.rolling import align, change, weighted_sum
-from marketdata.features.smoothing import average_weights, distance_weights, ema_alpha, wilder_alpha
+from marketdata.features.fold import align
+from marketdata.features.rolling import change
+from marketdata.features.smoothing import average, distance, ema_alpha, warmup, wilder_alpha
 
 
 def _relative_strength(period: int) -> Feature:
-    weights = average_weights(wilder_alpha(period))
+    alpha = wilder_alpha(period)
 
     def compute(columns: Columns) -> Floats:
-        changes = change(columns.close)[1:]
-        gain = weighted_sum(np.maximum(changes, 0.0), weights)
-        loss = weighted_sum(np.maximum(-changes, 0.0), weights)
+        changes = change(columns.close)
+        gain = average(np.maximum(changes, 0.0), alpha)
+        loss = average(np.maximum(-changes, 0.0), alpha)
         return align(gain / (gain + loss), len(columns))
 
     return Feature(
@@ -26,7 +28,7 @@ def _relative_strength(period: int) -> Feature:
         group="momentum",
         since_version=1,
         inputs=("close",),
-        window=len(weights) + 1,
+        window=warmup(alpha) + 1,
         unit="fraction",
         low=0.0,
         high=1.0,
@@ -36,17 +38,39 @@ def _relative_strength(period: int) -> Feature:
     )
 
 
-def _macd(name: str, weights: Floats, formula: str, source: str) -> Feature:
+_APPEL: Final = "Appel 1979; TA-Lib MACD"
+_FAST, _SLOW, _SIGNAL = (ema_alpha(period) for period in (12, 26, 9))
+
+
+def _macd_line(columns: Columns) -> Floats:
+    """EMA 12 less EMA 26 of the close, from the first minute on that has both."""
+
+    def line(minutes: Columns) -> Floats:
+        return (distance(minutes.close, _SLOW) - distance(minutes.close, _FAST))[..., warmup(_SLOW) - 1 :]
+
+    return columns.derived("macd_line", line)
+
+
+def _macd_signal(columns: Columns) -> Floats:
+    return columns.derived("macd_signal", lambda minutes: average(_macd_line(minutes), _SIGNAL))
+
+
+def _macd(
+    name: str,
+    part: Callable[[Columns], Floats],
+    window: int,
+    formula: str,
+    source: str = _APPEL,
+) -> Feature:
     def compute(columns: Columns) -> Floats:
-        distance = weighted_sum(change(columns.close)[1:], weights)
-        return align(distance, len(columns)) / columns.close
+        return align(part(columns), len(columns)) / columns.close
 
     return Feature(
         name=name,
         group="momentum",
         since_version=1,
         inputs=("close",),
-        window=len(weights) + 1,
+        window=window,
         unit="fraction of the close",
         low=None,
         high=None,
@@ -56,22 +80,18 @@ def _macd(name: str, weights: Floats, formula: str, source: str) -> Feature:
     )
 
 
-def _macd_weights(fast: int, slow: int, signal: int) -> tuple[Floats, Floats, Floats]:
-    """The weights of line, signal and histogram on one-minute changes of the close."""
-    line = distance_weights(ema_alpha(slow))
-    quick = distance_weights(ema_alpha(fast))
-    line[: len(quick)] -= quick
-    smoothed = np.convolve(line, average_weights(ema_alpha(signal)))
-    histogram = -smoothed
-    histogram[: len(line)] += line
-    return line, smoothed, histogram
-
-
-_LINE, _SIGNAL, _HISTOGRAM = _macd_weights(12, 26, 9)
+_LINE_WINDOW = warmup(_SLOW)
+_SIGNAL_WINDOW = _LINE_WINDOW + warmup(_SIGNAL) - 1
 
 FEATURES: Final = (
     _relative_strength(14),
-    _macd("macd", _LINE, "(EMA 12 - EMA 26 of the close) / close", "Appel 1979; TA-Lib MACD"),
-    _macd("macd_signal", _SIGNAL, "EMA 9 of (EMA 12 - EMA 26) / close", "Appel 1979; TA-Lib MACD"),
-    _macd("macd_histogram", _HISTOGRAM, "(MACD line - its EMA 9) / close", "Aspray 1986; TA-Lib MACD"),
+    _macd("macd", _macd_line, _LINE_WINDOW, "(EMA 12 - EMA 26 of the close) / close"),
+    _macd("macd_signal", _macd_signal, _SIGNAL_WINDOW, "EMA 9 of (EMA 12 - EMA 26) / close"),
+    _macd(
+        "macd_histogram",
+        lambda columns: _macd_line(columns) - _macd_signal(columns),
+        _SIGNAL_WINDOW,
+        "(MACD line - its EMA 9) / close",
+        "Aspray 1986; TA-Lib MACD",
+    ),
 )

@@ -10,12 +10,12 @@ from __future__ import annotations
 from itertools import chain
 from typing import Final
 
-from marketdata.features import calendar, microstructure, momentum, returns, trend, volatility, volume
+from marketdata.features import calendar, cross, microstructure, momentum, returns, trend, volatility, volume
 from marketdata.features.feature import Feature
 
 __all__ = ["FEATURE_VERSION", "GROUPS", "MAX_WINDOW", "NAMES", "REGISTRY", "Feature", "names"]
 
-FEATURE_VERSION: Final = 1
+FEATURE_VERSION: Final = 2
 """The newest feature set: rows are written with it."""
 
 GROUPS: Final[tuple[tuple[Feature, ...], ...]] = (
@@ -26,6 +26,7 @@ GROUPS: Final[tuple[tuple[Feature, ...], ...]] = (
     volume.FEATURES,
     microstructure.FEATURES,
     calendar.FEATURES,
+    cross.FEATURES,
 )
 """The features of each group; the order of groups never changes either."""
 
@@ -35,7 +36,7 @@ def order(groups: tuple[tuple[Feature, ...], ...], version: int) -> tuple[Featur
 
     Raises:
         ValueError: two share a name, a group is not in order of version, a version is out of range
-            or the newest brings nothing, a window is empty, or a range is.
+            or the newest neither brings nor retires anything, a window is empty, or a range is.
     """
     for group in groups:
         versions = [feature.since_version for feature in group]
@@ -45,9 +46,13 @@ def order(groups: tuple[tuple[Feature, ...], ...], version: int) -> tuple[Featur
     known = [feature.name for feature in features]
     if len(set(known)) != len(known):
         raise ValueError(f"features share a name: {sorted({n for n in known if known.count(n) > 1})}")
-    if features[0].since_version < 1 or features[-1].since_version != version:
-        raise ValueError(f"FEATURE_VERSION is {version}, since_version goes to {features[-1].since_version}")
+    newest = max(max(feature.since_version, feature.retired_version or 0) for feature in features)
+    if features[0].since_version < 1 or newest != version:
+        raise ValueError(f"FEATURE_VERSION is {version}, the features' versions go to {newest}")
     for feature in features:
+        gone = feature.retired_version
+        if gone is not None and not feature.since_version < gone <= version:
+            raise ValueError(f"{feature.name} came in {feature.since_version} and is retired in {gone}")
         if feature.window < 1:
             raise ValueError(f"{feature.name} has no window")
         if feature.low is not None and feature.high is not None and feature.low >= feature.high:
@@ -56,6 +61,13 @@ def order(groups: tuple[tuple[Feature, ...], ...], version: int) -> tuple[Featur
 
 
 REGISTRY: Final = order(GROUPS, FEATURE_VERSION)
+
+ACTIVE: Final = tuple(
+    (place, feature)
+    for place, feature in enumerate(REGISTRY)
+    if feature.retired_version is None or feature.retired_version > FEATURE_VERSION
+)
+"""The features that are computed, each with its place in a row. A retired one's place holds null."""
 
 NAMES: Final = tuple(feature.name for feature in REGISTRY)
 

@@ -1,19 +1,15 @@
-"""Rolling sums, deviations and extremes in which a minute outside the window has no weight at all.
-
-None of these keeps a running total: such totals drift, and at the price of a bitcoin the difference
-of two of them is noise (TA-Lib's VAR, STDDEV, BBANDS, CORREL and SUM). Each value is computed from its
-own window, so it is the same wherever a batch begins.
-"""
+"""Rolling sums, deviations, regressions and extremes in which a minute outside the window has no weight."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import talib
-from numpy.lib.stride_tricks import sliding_window_view
 
 from marketdata.features.columns import Floats
+from marketdata.features.fold import State, align, fold
 
 
 class Spread(NamedTuple):
@@ -23,65 +19,84 @@ class Spread(NamedTuple):
     deviation: Floats
 
 
-def align(valid: Floats, length: int) -> Floats:
-    """``valid``, the values of the newest minutes, behind as many NaN as make up ``length``."""
-    out = np.empty(length)
-    first = length - len(valid)
-    out[:first] = np.nan
-    out[first:] = valid
-    return out
+class Comoments(NamedTuple):
+    """Of each window: the sums of squared and of multiplied distances from the means of x and y."""
 
-
-def weighted_sum(values: Floats, weights: Floats) -> Floats:
-    """The sum of ``weights[k]`` times the value of k minutes ago; NaN until there are enough."""
-    if len(values) < len(weights):
-        return np.full(len(values), np.nan)
-    return align(np.convolve(values, weights, mode="valid"), len(values))
+    xx: Floats
+    yy: Floats
+    xy: Floats
 
 
 def rolling_sum(values: Floats, minutes: int) -> Floats:
     """The sum of the newest ``minutes`` values."""
-    return weighted_sum(values, np.ones(minutes))
+    (total,) = fold((values,), minutes, lambda newer, older, *_: (newer[0] + older[0],))
+    return align(total, values.shape[-1])
+
+
+def _merge_moments(newer: State, older: State, n: int, m: int) -> State:
+    """Chan, Golub and LeVeque 1979, on offsets from each part's newest value: exact for prices that hardly
+    move, and exactly zero for those that don't."""
+    (x, dx, xx), (u, du, uu) = newer, older
+    shift = u - x
+    delta = shift + (du / m - dx / n)
+    return x, dx + du + m * shift, xx + uu + delta * delta * (n * m / (n + m))
 
 
 def spread(values: Floats, minutes: int) -> Spread:
-    """Distance and deviation of the newest ``minutes`` values.
+    """Distance and deviation of the newest ``minutes`` values."""
+    nothing = np.zeros_like(values)
+    _, offsets, squares = fold((values, nothing, nothing), minutes, _merge_moments)
+    length = values.shape[-1]
+    return Spread(align(-offsets / minutes, length), align(np.sqrt(squares / minutes), length))
 
-    Two passes, on differences from the newest value: exact for prices that hardly move, and exactly
-    zero for those that don't.
-    """
-    if len(values) < minutes:
-        nothing = np.full(len(values), np.nan)
-        return Spread(nothing, nothing)
-    one = len(values) == minutes  # the live case, spared the price of a strided view
-    windows = values[np.newaxis] if one else sliding_window_view(values, minutes)
-    offsets = windows - windows[:, -1:]
-    mean = np.add.reduce(offsets, axis=1) / minutes
-    offsets -= mean[:, np.newaxis]
-    deviation = np.sqrt(np.einsum("ij,ij->i", offsets, offsets) / minutes)
-    return Spread(align(-mean, len(values)), align(deviation, len(values)))
+
+def _merge_comoments(newer: State, older: State, n: int, m: int) -> State:
+    x, y, dx, dy, xx, yy, xy = newer
+    u, v, du, dv, uu, vv, uv = older
+    shift_x, shift_y = u - x, v - y
+    delta_x, delta_y = shift_x + (du / m - dx / n), shift_y + (dv / m - dy / n)
+    weight = n * m / (n + m)
+    return (
+        x,
+        y,
+        dx + du + m * shift_x,
+        dy + dv + m * shift_y,
+        xx + uu + delta_x * delta_x * weight,
+        yy + vv + delta_y * delta_y * weight,
+        xy + uv + delta_x * delta_y * weight,
+    )
+
+
+def comoments(x: Floats, y: Floats, minutes: int) -> Comoments:
+    """Second moments of the newest ``minutes`` pairs."""
+    nothing = np.zeros_like(x)
+    state = fold((x, y, nothing, nothing, nothing, nothing, nothing), minutes, _merge_comoments)
+    return Comoments(*(align(part, x.shape[-1]) for part in state[4:]))
 
 
 def highest(values: Floats, minutes: int) -> Floats:
     """The greatest of the newest ``minutes`` values."""
-    return np.asarray(talib.MAX(values, timeperiod=minutes), dtype=np.float64)
+    return by_symbol(lambda one: talib.MAX(one, timeperiod=minutes), values)
 
 
 def lowest(values: Floats, minutes: int) -> Floats:
     """The least of the newest ``minutes`` values."""
-    return np.asarray(talib.MIN(values, timeperiod=minutes), dtype=np.float64)
+    return by_symbol(lambda one: talib.MIN(one, timeperiod=minutes), values)
+
+
+def by_symbol(function: Callable[..., Any], *arrays: Floats) -> Floats:
+    """What a function of TA-Lib, which takes one symbol at a time, makes of each symbol's arrays."""
+    if arrays[0].ndim == 1:
+        return np.asarray(function(*arrays), dtype=np.float64)
+    return np.array([function(*map(np.ascontiguousarray, rows)) for rows in zip(*arrays, strict=True)])
 
 
 def change(values: Floats) -> Floats:
-    """Each value less the one before; NaN for the first."""
-    out = np.empty(len(values))
-    out[:1] = np.nan
-    np.subtract(values[1:], values[:-1], out=out[1:])
-    return out
+    """Each value less the one before; one element fewer."""
+    return values[..., 1:] - values[..., :-1]
 
 
 def log_change(values: Floats, minutes: int = 1) -> Floats:
-    """The natural logarithm of each value over that of ``minutes`` before."""
-    if len(values) <= minutes:
-        return np.full(len(values), np.nan)
-    return align(np.log(values[minutes:] / values[:-minutes]), len(values))
+    """The natural logarithm of each value over that of ``minutes`` before; NaN for the first ``minutes``."""
+    length = values.shape[-1]
+    return align(np.log(values[..., minutes:] / values[..., : max(0, length - minutes)]), length)

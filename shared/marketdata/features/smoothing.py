@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import numpy as np
-
 from marketdata.features.columns import Floats
+from marketdata.features.fold import State, align, fold
+from marketdata.features.rolling import change
 
 SEED_WEIGHT: Final = 1e-12
 
@@ -33,17 +33,30 @@ def wilder_alpha(period: int) -> float:
     return 1.0 / period
 
 
-def average_weights(alpha: float) -> Floats:
-    """The weights of an exponential average, newest first; they add up to 1."""
-    weights = alpha * (1.0 - alpha) ** np.arange(warmup(alpha), dtype=np.float64)
-    return np.asarray(weights / weights.sum(), dtype=np.float64)
+def decayed_sum(values: Floats, ratio: float, minutes: int) -> Floats:
+    """The sum of ``ratio ** k`` times the value of k minutes ago, over the newest ``minutes``."""
+
+    def merge(newer: State, older: State, n: int, _: int) -> State:
+        return (newer[0] + ratio**n * older[0],)
+
+    (total,) = fold((values,), minutes, merge)
+    return align(total, values.shape[-1])
 
 
-def distance_weights(alpha: float) -> Floats:
-    """The weights that turn one-minute changes into the newest value less its exponential average.
+def average(values: Floats, alpha: float) -> Floats:
+    """The exponential average over ``warmup(alpha)`` minutes; its weights add up to 1."""
+    minutes, ratio = warmup(alpha), 1.0 - alpha
+    return decayed_sum(values, ratio, minutes) * (alpha / (1.0 - ratio**minutes))
 
-    Summed by parts, so that prices standing still give exactly zero and no large numbers cancel. There
-    is one fewer than of the average's: changes, not values.
+
+def distance(values: Floats, alpha: float) -> Floats:
+    """Each value less its exponential average, from one-minute changes.
+
+    The value of k minutes ago enters by the weights of all older minutes: the tails of a geometric series.
+    Prices standing still give exactly zero, and no large numbers cancel.
     """
-    tails = np.cumsum(average_weights(alpha)[::-1])[::-1]
-    return np.asarray(tails[1:], dtype=np.float64)
+    minutes, ratio, n = warmup(alpha), 1.0 - alpha, values.shape[-1]
+    left = ratio**minutes
+    fading = align(decayed_sum(change(values), ratio, minutes - 1), n)
+    whole = align(values[..., minutes - 1 :] - values[..., : max(0, n - minutes + 1)], n)
+    return (ratio * fading - left * whole) / (1.0 - left)

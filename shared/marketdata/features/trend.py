@@ -7,14 +7,15 @@ from typing import Final
 
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
-from marketdata.features.rolling import align, change, highest, lowest, spread, weighted_sum
-from marketdata.features.smoothing import distance_weights, ema_alpha
+from marketdata.features.rolling import highest, lowest
+from marketdata.features.series import close_spread
+from marketdata.features.smoothing import distance, ema_alpha, warmup
 
 
 def _bollinger_position(minutes: int, width: float) -> Feature:
     def compute(columns: Columns) -> Floats:
-        distance, deviation = spread(columns.close, minutes)
-        return 0.5 + distance / (2.0 * width * deviation)
+        offset, deviation = close_spread(columns, minutes)
+        return 0.5 + offset / (2.0 * width * deviation)
 
     reach = math.sqrt(minutes - 1) / (2.0 * width)
     return Feature(
@@ -34,8 +35,8 @@ def _bollinger_position(minutes: int, width: float) -> Feature:
 
 def _bollinger_width(minutes: int, width: float) -> Feature:
     def compute(columns: Columns) -> Floats:
-        distance, deviation = spread(columns.close, minutes)
-        return 2.0 * width * deviation / (columns.close - distance)
+        offset, deviation = close_spread(columns, minutes)
+        return 2.0 * width * deviation / (columns.close - offset)
 
     return Feature(
         name=f"bollinger_width_{minutes}",
@@ -54,18 +55,17 @@ def _bollinger_width(minutes: int, width: float) -> Feature:
 
 def _ema_distance(period: int) -> Feature:
     alpha = ema_alpha(period)
-    weights = distance_weights(alpha)
 
     def compute(columns: Columns) -> Floats:
-        distance = align(weighted_sum(change(columns.close)[1:], weights), len(columns))
-        return distance / (columns.close - distance)
+        offset = distance(columns.close, alpha)
+        return offset / (columns.close - offset)
 
     return Feature(
         name=f"ema_distance_{period}",
         group="trend",
         since_version=1,
         inputs=("close",),
-        window=len(weights) + 1,
+        window=warmup(alpha),
         unit="fraction of the average",
         low=-1.0,
         high=1.0 / alpha - 1.0,

@@ -6,18 +6,18 @@ import math
 from typing import Final
 
 import numpy as np
-import talib
 
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
-from marketdata.features.rolling import align, log_change, rolling_sum, spread, weighted_sum
-from marketdata.features.smoothing import average_weights, wilder_alpha
+from marketdata.features.fold import align
+from marketdata.features.rolling import rolling_sum, spread
+from marketdata.features.series import log_returns, true_range
+from marketdata.features.smoothing import average, warmup, wilder_alpha
 
 
 def _realised(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
-        returns = log_change(columns.close)[1:]
-        return align(spread(returns, minutes).deviation, len(columns))
+        return align(spread(log_returns(columns), minutes).deviation, len(columns))
 
     return Feature(
         name=f"volatility_{minutes}m",
@@ -55,21 +55,17 @@ def _parkinson(minutes: int) -> Feature:
 
 
 def _average_true_range(period: int) -> Feature:
-    weights = average_weights(wilder_alpha(period))
+    alpha = wilder_alpha(period)
 
     def compute(columns: Columns) -> Floats:
-        if len(columns) < 2:
-            return np.full(len(columns), np.nan)
-        true_range = np.asarray(talib.TRANGE(columns.high, columns.low, columns.close), dtype=np.float64)
-        average = align(weighted_sum(true_range[1:], weights), len(columns))
-        return average / columns.close
+        return align(average(true_range(columns), alpha), len(columns)) / columns.close
 
     return Feature(
         name=f"atr_{period}",
         group="volatility",
         since_version=1,
         inputs=("high", "low", "close"),
-        window=len(weights) + 1,
+        window=warmup(alpha) + 1,
         unit="fraction of the close",
         low=0.0,
         high=None,

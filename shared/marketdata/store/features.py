@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from marketdata.database import Connection
-from marketdata.features.columns import Columns
+from marketdata.features.columns import REFERENCE, Columns
 from marketdata.features.engine import Result
 from marketdata.features.registry import FEATURE_VERSION, NAMES
 from marketdata.store.queries import QUERIES
@@ -37,15 +37,20 @@ def merge(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 async def load_window(connection: Connection, symbol: str, start: int, end: int) -> Columns:
-    """Return the minutes ``[start, end)`` (Unix ms) of ``symbol`` as one consistent picture.
+    """Return the minutes ``[start, end)`` (Unix ms) of ``symbol`` beside the reference's, at one moment.
 
     Minutes of an outage, provisional or confirmed, are flat at the close before it.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        candles = await connection.fetch(QUERIES["window_candles"], symbol, start, end)
-        outages = await connection.fetch(QUERIES["window_outages"], symbol, start, end)
-        books = await connection.fetch(QUERIES["window_books"], symbol, start, end)
-        close = await connection.fetchval(QUERIES["close_before_outage"], symbol, start) if outages else None
+        own = await _load(connection, symbol, start, end)
+        return own.beside(own if symbol == REFERENCE else await _load(connection, REFERENCE, start, end))
+
+
+async def _load(connection: Connection, symbol: str, start: int, end: int) -> Columns:
+    candles = await connection.fetch(QUERIES["window_candles"], symbol, start, end)
+    outages = await connection.fetch(QUERIES["window_outages"], symbol, start, end)
+    books = await connection.fetch(QUERIES["window_books"], symbol, start, end)
+    close = await connection.fetchval(QUERIES["close_before_outage"], symbol, start) if outages else None
     return Columns.from_rows(
         start,
         end,
