@@ -49,7 +49,8 @@ make_environment() {
   mkdir -p "$directory"
   make_venv "$python" "$directory"
   local log=$directory/pip.log
-  "${VENV_PIP[@]}" install --disable-pip-version-check --quiet --require-hashes -r "$lock" >"$log" 2>&1 || {
+  # Not compiled now: what is imported is compiled then, and that is a fraction of it.
+  "${VENV_PIP[@]}" install --disable-pip-version-check --quiet --no-compile --require-hashes -r "$lock" >"$log" 2>&1 || {
     tail -n 20 "$log" >&2
     fail "pip could not install $lock; its output is above."
   }
