@@ -119,12 +119,15 @@ def _matters(feature: Feature, minutes: Columns, place: int) -> bool:
 
 
 def _changed(minutes: Columns, place: int) -> Iterator[Columns]:
-    """The minutes with another candle, book and reference at ``place``: more of all, less, and later."""
-    for power in (1.0, -1.0):
+    """The minutes with another candle, book and reference at ``place``: more of all, less, and later.
+
+    And so much more that even the last weight of an average of averages of averages is heard.
+    """
+    for scale, power in ((1.0, 1.0), (1.0, -1.0), (1e30, 1.0)):
         copies: dict[str, Any] = {}
         for number, name in enumerate(_DATA[:-1]):
             values = np.array(getattr(minutes, name))
-            values[:, place] *= _FACTORS.get(name, 2.0 + number) ** power
+            values[:, place] *= scale * _FACTORS.get(name, 2.0 + number) ** power
             copies[name] = values
         copies["low"], copies["high"] = np.sort((copies["low"], copies["high"]), axis=0)
         yield replace(minutes, **copies)
