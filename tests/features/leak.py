@@ -80,7 +80,8 @@ def findings(feature: Feature, sample: Sample) -> set[str]:
     alone = true.part(oldest, newest + 1)
     if not _same(_values(feature, alone)[:, -1], expected):
         found.add(ALONE)
-    grounds = (alone, *_still(alone))
+    few = _rows(alone, 8)
+    grounds = (few, *_still(few))
     if not any(_matters(feature, ground, 0) for ground in grounds):
         found.add(LONG)
     if not any(_matters(feature, ground, feature.window - 1) for ground in grounds):
@@ -100,6 +101,10 @@ def _where(chosen: NDArray[np.bool_], noise: Columns, true: Columns) -> Columns:
     """``noise`` in the minutes ``chosen``, else ``true``."""
     both = ((getattr(noise, name), getattr(true, name)) for name in _DATA)
     return Columns(true.time, *(np.where(chosen, one, other) for one, other in both))
+
+
+def _rows(minutes: Columns, most: int) -> Columns:
+    return Columns(minutes.time, *(getattr(minutes, name)[:most] for name in _DATA))
 
 
 def _still(minutes: Columns) -> Iterator[Columns]:

@@ -19,7 +19,7 @@ from marketdata.features.feature import Feature
 pytestmark = pytest.mark.leak
 N = 2 * MAX_WINDOW + 300
 INSTANT = N - 300  # the last minute the row sees
-SEEDED_ROWS = 600
+SEEDED_ROWS = 400
 RECORDED_ROWS = 200  # of each symbol
 
 

@@ -90,7 +90,7 @@ def test_live_equals_batch_while_prices_stand_still_after_a_jump() -> None:
     table[1_000, 1:5] *= 10.0
     table[1_001:, 1:5] = table[1_000, 4]
     table[1_000:, 5:] = 0.0
-    assert_live_equals_batch(columns(table), list(range(990, 2_600, 7)))
+    assert_live_equals_batch(columns(table), list(range(990, 1_050 + MAX_WINDOW, 23)))
 
 
 def test_live_equals_batch_when_volume_dwarfs_what_follows() -> None:
