@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketdata.features.columns import Floats
 from marketdata.features.fold import State, align, fold
-from marketdata.features.rolling import comoments, highest, lowest, rolling_sum, spread
+from marketdata.features.rolling import by_symbol, comoments, highest, lowest, rolling_sum, spread
 from marketdata.features.smoothing import decayed_sum
 
 LENGTHS = st.integers(0, 80)
@@ -93,6 +94,26 @@ def test_one_window_alone_is_that_window_among_many(seed: int, window: int, befo
         alone = quantity(x[:, before:], y[:, before:])
         for one, other in zip(alone, among, strict=True):
             np.testing.assert_array_equal(one[..., -1], other[..., -1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, n=st.integers(1, 60), window=st.integers(2, 30), missing=st.lists(st.integers(0, 59)))
+def test_symbols_do_not_meet_in_ta_lib(seed: int, n: int, window: int, missing: list[int]) -> None:
+    """Nor does a minute that is missing in one of them touch the next."""
+    high, low, close = draw(seed, 3, 3, n)
+    for values in (high, low, close):
+        values[1, [place for place in missing if place < n]] = np.nan
+    functions: tuple[tuple[Callable[..., Floats], tuple[Floats, ...]], ...] = (
+        (talib.TRANGE, (high, low, close)),
+        (lambda one, other: talib.AROONOSC(one, other, timeperiod=window), (high, low)),
+        (lambda one: talib.MAX(one, timeperiod=window), (high,)),
+        (lambda one: talib.MIN(one, timeperiod=window), (low,)),
+    )
+    for function, arrays in functions:
+        together = by_symbol(function, *arrays)
+        for number in (0, 2):
+            alone = by_symbol(function, *(rows[number].copy() for rows in arrays))
+            np.testing.assert_array_equal(together[number], alone)
 
 
 @settings(max_examples=100, deadline=None)

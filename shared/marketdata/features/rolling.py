@@ -117,10 +117,17 @@ def lowest(values: Floats, minutes: int) -> Floats:
 
 
 def by_symbol(function: Callable[..., Any], *arrays: Floats) -> Floats:
-    """What a function of TA-Lib, which takes one symbol at a time, makes of each symbol's arrays."""
+    """What a function of TA-Lib, which takes one symbol at a time, makes of each symbol's arrays.
+
+    Symbols are laid end to end, since a call for each costs more than its work. So it has to be a function of
+    a moving window without memory; where that reaches into the symbol before, the value is NaN, as alone.
+    """
     if arrays[0].ndim == 1:
         return np.asarray(function(*arrays), dtype=np.float64)
-    return np.array([function(*map(np.ascontiguousarray, rows)) for rows in zip(*arrays, strict=True)])
+    shape = arrays[0].shape
+    values = np.asarray(function(*(np.ravel(rows) for rows in arrays)), dtype=np.float64).reshape(shape)
+    values[..., np.isnan(function(*(np.ones(shape[-1]) for _ in arrays)))] = np.nan
+    return values
 
 
 def change(values: Floats) -> Floats:
