@@ -33,62 +33,101 @@ def rolling_sum(values: Floats, minutes: int) -> Floats:
     return align(total, values.shape[-1])
 
 
+def _merge_means(newer: State, older: State, n: int, m: int) -> tuple[Floats, Floats]:
+    """The mean of both parts, and the mean of the older less that of the newer.
+
+    A part is its newest value and how far its mean lies above that: exact for prices that hardly move.
+    """
+    (x, above), (u, above_u) = newer, older
+    gap = u - x
+    if n == m == 1:  # a single minute is its own mean
+        return 0.5 * gap, gap
+    gap += above_u
+    gap -= above
+    mean = gap * (m / (n + m))
+    mean += above
+    return mean, gap
+
+
+def _merge_products(p: Floats, q: Floats, a: Floats, b: Floats, n: int, m: int) -> Floats:
+    """The sum of products of distances from the means: Chan, Golub and LeVeque 1979."""
+    product = a * b
+    product *= n * m / (n + m)
+    if n > 1:
+        product += p
+    if m > 1:
+        product += q
+    return product
+
+
 def _merge_moments(newer: State, older: State, n: int, m: int) -> State:
-    """Chan, Golub and LeVeque 1979, on offsets from each part's newest value: exact for prices that hardly
-    move, and exactly zero for those that don't."""
-    (x, dx, xx), (u, du, uu) = newer, older
-    shift = u - x
-    delta = shift + (du / m - dx / n)
-    return x, dx + du + m * shift, xx + uu + delta * delta * (n * m / (n + m))
+    """Newest value, mean above it, sum of squared distances from the mean: zero for what stands still."""
+    mean, gap = _merge_means(newer[:2], older[:2], n, m)
+    return newer[0], mean, _merge_products(newer[2], older[2], gap, gap, n, m)
 
 
 def spread(values: Floats, minutes: int) -> Spread:
     """Distance and deviation of the newest ``minutes`` values."""
-    nothing = np.zeros_like(values)
-    _, offsets, squares = fold((values, nothing, nothing), minutes, _merge_moments)
+    nothing = _nothing(values)
+    _, mean, squares = fold((values, nothing, nothing), minutes, _merge_moments)
     length = values.shape[-1]
-    return Spread(align(-offsets / minutes, length), align(np.sqrt(squares / minutes), length))
+    return Spread(align(-mean, length), align(np.sqrt(squares / minutes), length))
 
 
 def _merge_comoments(newer: State, older: State, n: int, m: int) -> State:
-    x, y, dx, dy, xx, yy, xy = newer
-    u, v, du, dv, uu, vv, uv = older
-    shift_x, shift_y = u - x, v - y
-    delta_x, delta_y = shift_x + (du / m - dx / n), shift_y + (dv / m - dy / n)
-    weight = n * m / (n + m)
+    x, y, above_x, above_y, xx, yy, xy = newer
+    u, v, above_u, above_v, uu, vv, uv = older
+    mean_x, gap_x = _merge_means((x, above_x), (u, above_u), n, m)
+    mean_y, gap_y = _merge_means((y, above_y), (v, above_v), n, m)
     return (
         x,
         y,
-        dx + du + m * shift_x,
-        dy + dv + m * shift_y,
-        xx + uu + delta_x * delta_x * weight,
-        yy + vv + delta_y * delta_y * weight,
-        xy + uv + delta_x * delta_y * weight,
+        mean_x,
+        mean_y,
+        _merge_products(xx, uu, gap_x, gap_x, n, m),
+        _merge_products(yy, vv, gap_y, gap_y, n, m),
+        _merge_products(xy, uv, gap_x, gap_y, n, m),
     )
 
 
 def comoments(x: Floats, y: Floats, minutes: int) -> Comoments:
     """Second moments of the newest ``minutes`` pairs."""
-    nothing = np.zeros_like(x)
+    nothing = _nothing(x)
     state = fold((x, y, nothing, nothing, nothing, nothing, nothing), minutes, _merge_comoments)
     return Comoments(*(align(part, x.shape[-1]) for part in state[4:]))
 
 
+def _nothing(values: Floats) -> Floats:
+    """Zeros like ``values`` that take no memory: what a single minute has of every moment."""
+    return np.broadcast_to(0.0, values.shape)
+
+
 def highest(values: Floats, minutes: int) -> Floats:
     """The greatest of the newest ``minutes`` values."""
+    if values.shape[-1] == minutes:
+        return align(values.max(axis=-1, keepdims=True), minutes)
     return by_symbol(lambda one: talib.MAX(one, timeperiod=minutes), values)
 
 
 def lowest(values: Floats, minutes: int) -> Floats:
     """The least of the newest ``minutes`` values."""
+    if values.shape[-1] == minutes:
+        return align(values.min(axis=-1, keepdims=True), minutes)
     return by_symbol(lambda one: talib.MIN(one, timeperiod=minutes), values)
 
 
 def by_symbol(function: Callable[..., Any], *arrays: Floats) -> Floats:
-    """What a function of TA-Lib, which takes one symbol at a time, makes of each symbol's arrays."""
+    """What a function of TA-Lib, which takes one symbol at a time, makes of each symbol's arrays.
+
+    Symbols are laid end to end, since a call for each costs more than its work. So it has to be a function of
+    a moving window without memory; where that reaches into the symbol before, the value is NaN, as alone.
+    """
     if arrays[0].ndim == 1:
         return np.asarray(function(*arrays), dtype=np.float64)
-    return np.array([function(*map(np.ascontiguousarray, rows)) for rows in zip(*arrays, strict=True)])
+    shape = arrays[0].shape
+    values = np.asarray(function(*(np.ravel(rows) for rows in arrays)), dtype=np.float64).reshape(shape)
+    values[..., np.isnan(function(*(np.ones(shape[-1]) for _ in arrays)))] = np.nan
+    return values
 
 
 def change(values: Floats) -> Floats:

@@ -37,7 +37,9 @@ def decayed_sum(values: Floats, ratio: float, minutes: int) -> Floats:
     """The sum of ``ratio ** k`` times the value of k minutes ago, over the newest ``minutes``."""
 
     def merge(newer: State, older: State, n: int, _: int) -> State:
-        return (newer[0] + ratio**n * older[0],)
+        faded = older[0] * ratio**n
+        faded += newer[0]
+        return (faded,)
 
     (total,) = fold((values,), minutes, merge)
     return align(total, values.shape[-1])
