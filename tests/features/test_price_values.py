@@ -16,7 +16,6 @@ from tests.features.bars import Bar, bars_of, closes, laid, last, still
 from tests.features.samples import columns, gappy
 
 from marketdata.features import NAMES, REGISTRY, Columns, compute
-from marketdata.features.feature import Feature
 
 GROUPS = ("returns", "volatility", "trend")
 NEW = tuple(feature for feature in REGISTRY if feature.group in GROUPS and feature.since_version == 2)
@@ -113,8 +112,9 @@ def test_values_worked_by_hand(name: str, bars: list[Bar], expected: float) -> N
     assert last(name, laid(bars)) == pytest.approx(expected, rel=0, abs=1e-10)
 
 
-def test_every_new_feature_has_a_value_worked_by_hand() -> None:
-    assert {name for name, *_ in WORKED} == {feature.name for feature in NEW}
+def test_every_new_feature_has_a_value_worked_by_hand_and_a_loop() -> None:
+    new = {feature.name for feature in NEW}
+    assert {name for name, *_ in WORKED} == new == LOOPS.keys() - {"parkinson_60m"}
 
 
 def returns(bars: Sequence[Bar]) -> list[float]:
@@ -215,9 +215,15 @@ def deviation(bars: Sequence[Bar]) -> float:
     return math.sqrt(variance(returns(bars), 0))
 
 
+def parkinson(bars: Sequence[Bar]) -> float:
+    total = math.fsum(math.log(bar.high / bar.low) ** 2 for bar in bars)
+    return math.sqrt(total / len(bars) / (4 * math.log(2)))
+
+
 LOOPS: dict[str, Callable[[Sequence[Bar]], float]] = {
     **{f"return_{n}m": log_return for n in (30, 120, 720, 1_440)},
     **{f"volatility_{n}m": deviation for n in (240, 1_440)},
+    "parkinson_60m": parkinson,
     "garman_klass_60m": garman_klass,
     "rogers_satchell_60m": lambda bars: math.sqrt(within(bars)),
     "yang_zhang_60m": yang_zhang,
@@ -243,10 +249,10 @@ def sample(price: float, tick: float) -> Columns:
 
 @pytest.mark.parity
 @pytest.mark.parametrize(("price", "tick"), PRICES)
-@pytest.mark.parametrize("feature", NEW, ids=[feature.name for feature in NEW])
-def test_the_papers_formula_in_a_plain_loop(feature: Feature, price: float, tick: float) -> None:
-    minutes = sample(price, tick)
-    values, bars = compute(minutes).values[:, NAMES.index(feature.name)], bars_of(minutes)
+@pytest.mark.parametrize("name", LOOPS)
+def test_the_papers_formula_in_a_plain_loop(name: str, price: float, tick: float) -> None:
+    feature, minutes = BY_NAME[name], sample(price, tick)
+    values, bars = compute(minutes).values[:, NAMES.index(name)], bars_of(minutes)
     for place in (feature.window - 1, *np.random.default_rng(3).integers(1_500, 4_000, 25).tolist()):
-        expected = LOOPS[feature.name](bars[place - feature.window + 1 : place + 1])
+        expected = LOOPS[name](bars[place - feature.window + 1 : place + 1])
         assert values[place] == pytest.approx(expected, rel=1e-9, abs=1e-12), place
