@@ -89,3 +89,13 @@ def _hold(values: Floats, held: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> F
     """Each held value replaced by the last one that is not."""
     place = np.maximum.accumulate(np.where(held, 0, np.arange(len(values))))
     return np.asarray(values[place])
+
+
+def gappy(n: int, seed: int = 1, price: float = 28_000.0, tick: float = 0.01) -> Floats:
+    """``rows`` whose candles open off the close before, as they do after a halt or where ticks are coarse."""
+    table = rows(n, seed, price, tick)
+    draw = np.random.default_rng([seed, 1]).random(n)
+    opened = np.maximum(np.round(table[:, 1] * (1.0 + 2e-3 * (draw - 0.5)) / tick), 1.0) * tick
+    table[:, 1] = np.where(table[:, 7] > 0.0, opened, table[:, 1])
+    table[:, 2], table[:, 3] = np.maximum(table[:, 2], table[:, 1]), np.minimum(table[:, 3], table[:, 1])
+    return table

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
-from tests.features.samples import START, columns, rows, seeded
+from tests.features.samples import START, columns, gappy, rows, seeded
 
 from marketdata.features import MAX_WINDOW, NAMES, REGISTRY, Columns, compute, engine
-from marketdata.features.columns import BOOK, FLOWS, PRICES
+from marketdata.features.columns import BOOK, FLOWS, MISSING, PRICES, Floats
+from marketdata.features.engine import Result, compute_instant
 from marketdata.features.feature import Feature
 from marketdata.models import MINUTE_MS
 
 N = 2_000
+FIELDS = (*PRICES, *FLOWS, *BOOK, "reference_close")
+
+
+def holed(table: Floats, hole: slice) -> Columns:
+    keep = np.ones(len(table), dtype=bool)
+    keep[hole] = False
+    return columns(table[keep])
 
 
 def without(hole: slice, n: int = N) -> Columns:
-    table = rows(n)
-    keep = np.ones(n, dtype=bool)
-    keep[hole] = False
-    return columns(table[keep])
+    return holed(rows(n), hole)
 
 
 def defined(part: Columns) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
@@ -33,13 +39,24 @@ def test_a_row_is_timed_at_the_close_of_its_last_candle() -> None:
     assert result.values.shape == (3, len(NAMES))
 
 
+HOLE = MAX_WINDOW + 100
+
+
+@cache
+def around_a_hole() -> tuple[np.ndarray[tuple[int, int], np.dtype[np.bool_]], ...]:
+    """What is defined in a history, and in the same without the minute HOLE."""
+    n = HOLE + MAX_WINDOW + 100
+    return defined(seeded(n)), defined(without(slice(HOLE, HOLE + 1), n))
+
+
 @pytest.mark.parametrize("feature", REGISTRY, ids=NAMES)
 def test_a_missing_minute_nulls_exactly_the_windows_that_hold_it(feature: Feature) -> None:
     number = REGISTRY.index(feature)
-    hole = 1_000
-    whole, broken = defined(seeded(N))[:, number], defined(without(slice(hole, hole + 1)))[:, number]
-    held = np.zeros(N, dtype=bool)
-    held[hole : hole + REGISTRY[number].window] = True
+    whole, broken = (known[:, number] for known in around_a_hole())
+    held = np.zeros(len(whole), dtype=bool)
+    held[HOLE : HOLE + feature.window] = True
+    assert whole[HOLE - 1]
+    assert whole[-1]
     np.testing.assert_array_equal(broken, whole & ~held)
 
 
@@ -76,7 +93,11 @@ def test_an_outage_lowers_coverage_and_nulls_no_price_feature() -> None:
     result = compute(hole)
     row = dict(zip(NAMES, result.values[1_520], strict=True))
     assert result.window_coverage[1_520] == (MAX_WINDOW - 10) / MAX_WINDOW
-    assert {name for name, value in row.items() if np.isnan(value)} == {"spread_bps", "book_imbalance"}
+    # The book was not seen, and there is no reference beside these minutes.
+    unseen = {*BOOK, "reference_close"}
+    assert {name for name, value in row.items() if np.isnan(value)} == {
+        feature.name for feature in REGISTRY if unseen & {*feature.inputs}
+    }
     assert row["return_15m"] == pytest.approx(np.log(hole.close[1_520] / hole.close[1_499]))
 
 
@@ -121,11 +142,111 @@ def test_columns_that_do_not_fit_together_are_refused() -> None:
         compute(part, 0)
 
 
+def market() -> list[Columns]:
+    """The same minutes of symbols with a whole history, with holes, with outages and with a late start."""
+    n = MAX_WINDOW + 300
+    outages = [(START + first * MINUTE_MS, START + (first + 40) * MINUTE_MS) for first in (200, n - 90)]
+    halted = np.delete(rows(n, seed=4), [*range(200, 240), *range(n - 90, n - 50)], axis=0)
+    reference = seeded(n, seed=9)
+    symbols = [
+        reference,
+        columns(gappy(n, seed=2, price=1e-5, tick=1e-8)),
+        holed(rows(n, seed=3), slice(n - 700, n - 699)),
+        holed(rows(n, seed=3), slice(n - 40, n - 37)),
+        Columns.from_rows(START, START + n * MINUTE_MS, halted, outages),
+        columns(gappy(n, seed=5, price=1e6, tick=1e-2)[n - 90 :]),
+        columns(rows(n, seed=6)[n - 1 :]),
+        holed(rows(n, seed=7), slice(0, n - MAX_WINDOW)),
+    ]
+    return [one.beside(reference) for one in symbols]
+
+
+@pytest.mark.parity
+def test_an_instant_of_many_symbols_is_the_last_row_of_each() -> None:
+    symbols = market()
+    instant = compute_instant(Columns.stack(symbols))
+    for place, minutes in enumerate(symbols):
+        assert_row(instant, place, compute(minutes, last=1))
+        assert_row(instant, place, compute(minutes), close=1e-9)
+
+
+@pytest.mark.parity
+def test_an_instant_of_a_newest_minute_that_is_missing_has_no_row_to_emit() -> None:
+    n = MAX_WINDOW + 5
+    missing, whole = seeded(n, seed=3), seeded(n)
+    for name in (*PRICES, *FLOWS):
+        getattr(missing, name)[-1] = np.nan
+    missing.state[-1] = MISSING
+    instant = compute_instant(Columns.stack([missing, whole]))
+    assert instant.emit.tolist() == [False, True]
+    assert np.isnan(instant.values[0]).all()
+    assert_row(instant, 1, compute(whole, last=1))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("n", [1, 2, 61, MAX_WINDOW - 1, MAX_WINDOW])
+def test_an_instant_of_a_short_history_has_the_features_that_fit(n: int) -> None:
+    symbols = [seeded(n), columns(gappy(n, seed=2))]
+    instant = compute_instant(Columns.stack(symbols))
+    for place, minutes in enumerate(symbols):
+        assert_row(instant, place, compute(minutes, last=1))
+    assert instant.window_coverage.tolist() == [n / MAX_WINDOW] * 2
+
+
+def test_an_instant_needs_a_minute() -> None:
+    with pytest.raises(ValueError, match="no minutes"):
+        compute_instant(Columns.stack([seeded(3).part(0, 0)]))
+
+
+def assert_row(instant: Result, place: int, last: Result, close: float = 0.0) -> None:
+    """Bit by bit where the last row was computed from the same minutes."""
+    np.testing.assert_allclose(instant.values[place], last.values[-1], rtol=0, atol=close)
+    assert instant.window_coverage[place] == last.window_coverage[-1]
+    assert instant.emit[place] == last.emit[-1]
+    assert instant.time[place] == last.time[-1]
+
+
+@cache
+def mixed() -> Columns:
+    """Minutes in which no column follows from the others."""
+    n = MAX_WINDOW + 30
+    return columns(gappy(n, seed=11), rows(n, seed=12, price=40.0))
+
+
+@cache
+def values_with(mode: str, changed: frozenset[str]) -> tuple[Floats, Floats]:
+    """Values in batch, and of the newest minute beside another symbol, with these columns changed."""
+    minutes = mixed()
+    draw = np.random.default_rng(13)
+    new: dict[str, Floats] = {}
+    for name in sorted(changed - {"time"}):
+        noise = 1.0 + draw.random(len(minutes))
+        new[name] = np.full(len(minutes), np.nan) if mode == "poisoned" else getattr(minutes, name) * noise
+    time = minutes.time + (100_003 * MINUTE_MS if "time" in changed else 0)
+    other = replace(minutes, time=time, **new)
+    return compute(other).values, compute_instant(Columns.stack([other, other])).values
+
+
 @pytest.mark.parametrize("feature", REGISTRY, ids=NAMES)
 def test_a_feature_reads_its_inputs_and_nothing_else(feature: Feature) -> None:
-    part = seeded(feature.window + 5)
-    others = {*PRICES, *FLOWS, *BOOK} - {*feature.inputs}
-    with np.errstate(all="ignore"):
-        expected = feature.compute(part)
-        actual = feature.compute(replace(part, **dict.fromkeys(others, np.full(len(part), np.nan))))
-    np.testing.assert_array_equal(actual, expected)
+    """Every column that it does not name is poisoned with NaN, and the calendar with other days."""
+    number = REGISTRY.index(feature)
+    undeclared = frozenset({"time", *FIELDS} - {*feature.inputs})
+    for actual, expected in zip(
+        values_with("poisoned", undeclared), values_with("poisoned", frozenset()), strict=True
+    ):
+        np.testing.assert_array_equal(actual[:, number], expected[:, number])
+        assert not np.isnan(expected[-1, number])
+
+
+@pytest.mark.parametrize(
+    ("feature", "name"),
+    [(feature, name) for feature in REGISTRY for name in feature.inputs],
+    ids=[f"{feature.name}-{name}" for feature in REGISTRY for name in feature.inputs],
+)
+def test_a_declared_input_matters(feature: Feature, name: str) -> None:
+    number = REGISTRY.index(feature)
+    for actual, expected in zip(
+        values_with("noisy", frozenset({name})), values_with("noisy", frozenset()), strict=True
+    ):
+        assert actual[-1, number] != expected[-1, number]

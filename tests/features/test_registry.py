@@ -3,54 +3,67 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.features import golden
+from tests.features.samples import seeded
 
-from marketdata.features import FEATURE_VERSION, MAX_WINDOW, NAMES, REGISTRY, Columns, compute
+from marketdata.features import FEATURE_VERSION, MAX_WINDOW, NAMES, REGISTRY, Columns, compute, engine
 from marketdata.features.columns import CANDLE_ROW
+from marketdata.features.engine import compute_instant
 from marketdata.features.feature import Feature
-from marketdata.features.registry import GROUPS, names, order
+from marketdata.features.registry import ACTIVE, GROUPS, active, names, order
 from marketdata.features.smoothing import average, distance, warmup
-
-GOLDEN = Path(__file__).with_name("golden.json")
 
 
 def test_values_of_released_features_are_what_they_were() -> None:
-    """golden.json names each version's features and their values for fixed candles; it only grows."""
-    golden = json.loads(GOLDEN.read_text())
-    table = [[golden["start"] + 60_000 * i, *_candle(i)] for i in range(golden["minutes"])]
-    end = table[-1][0] + 60_000
-    minutes = Columns.from_rows(golden["start"], end, table, books=[(table[-1][0], 1.25, -0.5)])
-    values = dict(zip(NAMES, compute(minutes, last=1).values[0].tolist(), strict=True))
-    assert str(FEATURE_VERSION) in golden["versions"]
-    for version, expected in golden["versions"].items():
-        assert names(int(version)) == tuple(expected)
-        for name, value in expected.items():
-            assert values[name] == pytest.approx(value, rel=1e-9, abs=1e-15), name
+    """A set that is not in the file yet is added by ``python -m tests.features.golden``."""
+    content = golden.read()
+    assert str(FEATURE_VERSION) in content["versions"]
+    assert golden.differing(content) == []
+    for version, expected in content["versions"].items():
+        number = int(version)
+        held = [feature.name for _, feature in active(REGISTRY, number) if feature.since_version <= number]
+        assert list(expected) == held
 
 
-def _candle(i: int) -> list[float]:
-    """Candles without chance or libraries: sums of two waves, so that they are the same everywhere."""
-    opened, close = (100.0 + math.sin(k / 7.0) + 3.0 * math.cos(k / 61.0) for k in (i - 1, i))
-    volume = 10.0 + 9.0 * math.sin(i / 3.0) * math.cos(i / 17.0)
-    high, low = max(opened, close) + 0.1 + 0.05 * math.sin(i), min(opened, close) - 0.1
-    taken = 0.5 + 0.4 * math.sin(i / 5.0)
-    price = (opened + close) / 2.0
-    return [
-        opened,
-        high,
-        low,
-        close,
-        volume,
-        volume * price,
-        float(i % 37),
-        volume * taken,
-        volume * price * taken,
-    ]
+def test_a_new_set_is_added_to_the_released_ones_and_changes_none(tmp_path: Path) -> None:
+    content = golden.read()
+    content["versions"].pop(str(FEATURE_VERSION), None)
+    path = tmp_path / "golden.json"
+    path.write_text(json.dumps(content))
+    assert golden.main(path) == 0
+    after = golden.read(path)
+    assert list(after["versions"].pop(str(FEATURE_VERSION))) == [feature.name for _, feature in ACTIVE]
+    assert after == content
+
+
+def test_a_released_set_is_never_written_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "golden.json"
+    content = golden.read()
+    content["versions"].setdefault(str(FEATURE_VERSION), {})
+    path.write_text(json.dumps(content))
+    before = path.read_text()
+    assert golden.main(path) == 1
+    assert f"set {FEATURE_VERSION} is released" in capsys.readouterr().err
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("name", ["return_1m", "one_that_is_gone"])
+def test_a_set_is_not_added_where_a_released_value_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / "golden.json"
+    content = golden.read()
+    content["versions"].pop(str(FEATURE_VERSION), None)
+    content["versions"]["1"][name] = 0.5
+    path.write_text(json.dumps(content))
+    assert golden.main(path) == 1
+    assert f"{name} of set 1" in capsys.readouterr().err
+    assert golden.read(path) == content
 
 
 def test_a_value_has_every_input_that_it_names() -> None:
@@ -85,8 +98,56 @@ def test_a_registry_that_breaks_a_rule_is_refused(
         order(groups, version)
 
 
-def test_the_longest_window_is_that_of_the_longest_average() -> None:
-    assert MAX_WINDOW == 829 == warmup(2.0 / 61.0)
+RETIRED = FEATURE_VERSION + 1
+
+
+def retiring(*gone: str) -> tuple[Feature, ...]:
+    """The registry of a next set that brings nothing and retires the features of these names."""
+    groups = tuple(
+        tuple(replace(one, retired_version=RETIRED) if one.name in gone else one for one in group)
+        for group in GROUPS
+    )
+    return order(groups, RETIRED)
+
+
+def test_a_set_that_only_retires_a_feature_is_accepted_and_moves_no_place() -> None:
+    registry = retiring("rsi_14")
+    assert tuple(feature.name for feature in registry) == NAMES
+    places = [place for place, _ in active(registry, RETIRED)]
+    assert places == [place for place in range(len(NAMES)) if NAMES[place] != "rsi_14"]
+    assert active(registry, FEATURE_VERSION) == tuple(enumerate(registry))
+
+
+def test_a_retired_features_place_holds_null_and_the_others_their_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    minutes = seeded(MAX_WINDOW + 1)
+    both = Columns.stack([minutes, seeded(MAX_WINDOW + 1, seed=2)])
+    expected, instant = compute(minutes).values, compute_instant(both).values
+    monkeypatch.setattr(engine, "ACTIVE", active(retiring("rsi_14", "return_1m"), RETIRED))
+    for values, before in ((compute(minutes).values, expected), (compute_instant(both).values, instant)):
+        for name, place in (("rsi_14", NAMES.index("rsi_14")), ("return_1m", NAMES.index("return_1m"))):
+            assert not np.isnan(before[-1, place]), name
+            before[:, place] = np.nan
+        np.testing.assert_array_equal(values, before)
+
+
+@pytest.mark.parametrize("gone", [0, 1, RETIRED])
+def test_a_feature_is_retired_after_it_came_and_not_after_the_newest_set(gone: int) -> None:
+    group = (replace(REGISTRY[0], retired_version=gone), replace(REGISTRY[1], since_version=FEATURE_VERSION))
+    with pytest.raises(ValueError, match=r"retired in|FEATURE_VERSION is"):
+        order((group,), FEATURE_VERSION)
+
+
+def test_a_row_needs_the_candles_of_a_day_and_a_minute() -> None:
+    """A return over 24 hours needs the close before them; nothing may need more."""
+    assert MAX_WINDOW == 1_441
+    assert max(feature.window for feature in REGISTRY if feature.since_version == 1) == warmup(2.0 / 61.0)
+
+
+def test_positions_of_a_set_are_those_of_the_sets_before_and_its_own_behind() -> None:
+    assert names(FEATURE_VERSION) == NAMES
+    assert all(names(version) == NAMES[: len(names(version))] for version in range(1, FEATURE_VERSION))
 
 
 @pytest.mark.parametrize("alpha", [2.0 / 10.0, 1.0 / 14.0, 2.0 / 27.0, 2.0 / 61.0])

@@ -10,7 +10,7 @@ from tests.features.samples import START, columns, constant, rows, seeded
 
 from marketdata.features import MAX_WINDOW, NAMES, REGISTRY, Columns, compute
 
-BOOK_AND_CALENDAR = {f.name for f in REGISTRY if f.group in ("microstructure", "calendar")}
+NOT_OF_CANDLES_ALONE = {f.name for f in REGISTRY if f.group in ("microstructure", "time", "cross")}
 
 
 def last_row(minutes: Columns) -> dict[str, float]:
@@ -24,9 +24,13 @@ def nulls(row: dict[str, float]) -> set[str]:
 def test_prices_that_stand_still() -> None:
     row = last_row(constant(MAX_WINDOW, volume=5.0))
     undefined = {"rsi_14", "bollinger_position_20", "high_low_position_60m"}
+    undefined |= {"bollinger_position_60", "high_low_position_240m", "high_low_position_1440m"}
+    undefined |= {"slope_r2_60m", "efficiency_ratio_60m", "choppiness_14"}
+    undefined |= {"realised_skewness_240m", "realised_kurtosis_240m"}
+    undefined |= {"btc_correlation_60m", "btc_correlation_180m"}
     assert nulls(row) == undefined | {"volume_zscore_60m", "trades_zscore_60m"}
     traded = {"taker_ratio_1m": 1.0, "taker_ratio_15m": 1.0}
-    for name in set(row) - nulls(row) - BOOK_AND_CALENDAR:
+    for name in set(row) - nulls(row) - NOT_OF_CANDLES_ALONE:
         assert row[name] == traded.get(name, 0.0), name
 
 
@@ -37,6 +41,7 @@ def test_no_volume() -> None:
         "taker_ratio_1m",
         "taker_ratio_15m",
         "vwap_distance_60m",
+        "vwap_distance_240m",
         "volume_zscore_60m",
         "trades_zscore_60m",
     }

@@ -62,12 +62,17 @@ def order(groups: tuple[tuple[Feature, ...], ...], version: int) -> tuple[Featur
 
 REGISTRY: Final = order(GROUPS, FEATURE_VERSION)
 
-ACTIVE: Final = tuple(
-    (place, feature)
-    for place, feature in enumerate(REGISTRY)
-    if feature.retired_version is None or feature.retired_version > FEATURE_VERSION
-)
-"""The features that are computed, each with its place in a row. A retired one's place holds null."""
+
+def active(features: tuple[Feature, ...], version: int) -> tuple[tuple[int, Feature], ...]:
+    """The features that a set computes, each with its place in a row. A retired one's place holds null."""
+    return tuple(
+        (place, feature)
+        for place, feature in enumerate(features)
+        if feature.retired_version is None or feature.retired_version > version
+    )
+
+
+ACTIVE: Final = active(REGISTRY, FEATURE_VERSION)
 
 NAMES: Final = tuple(feature.name for feature in REGISTRY)
 

@@ -9,14 +9,14 @@ from marketdata.features.feature import Feature
 from marketdata.features.rolling import log_change
 
 
-def _log_return(minutes: int) -> Feature:
+def _log_return(minutes: int, since: int = 1) -> Feature:
     def compute(columns: Columns) -> Floats:
         return log_change(columns.close, minutes)
 
     return Feature(
         name=f"return_{minutes}m",
         group="returns",
-        since_version=1,
+        since_version=since,
         inputs=("close",),
         window=minutes + 1,
         unit="log return",
@@ -28,4 +28,7 @@ def _log_return(minutes: int) -> Feature:
     )
 
 
-FEATURES: Final = tuple(_log_return(minutes) for minutes in (1, 5, 15, 60, 240))
+FEATURES: Final = (
+    *(_log_return(minutes) for minutes in (1, 5, 15, 60, 240)),
+    *(_log_return(minutes, since=2) for minutes in (30, 120, 720, 1_440)),
+)

@@ -139,3 +139,33 @@ def log_change(values: Floats, minutes: int = 1) -> Floats:
     """The natural logarithm of each value over that of ``minutes`` before; NaN for the first ``minutes``."""
     length = values.shape[-1]
     return align(np.log(values[..., minutes:] / values[..., : max(0, length - minutes)]), length)
+
+
+def power_sums(values: Floats, minutes: int) -> tuple[Floats, Floats, Floats]:
+    """The sums of the squares, cubes and fourth powers of the newest ``minutes`` values."""
+
+    def merge(newer: State, older: State, *_: int) -> State:
+        return tuple(one + other for one, other in zip(newer, older, strict=True))
+
+    squares = values * values
+    second, third, fourth = fold((squares, squares * values, squares * squares), minutes, merge)
+    length = values.shape[-1]
+    return align(second, length), align(third, length), align(fourth, length)
+
+
+def _merge_moments_of_time(newer: State, older: State, n: int, m: int) -> State:
+    """Offsets from the newest value, and each times the minutes since: ``n`` more in the older part."""
+    (x, dx, tx), (u, du, tu) = newer, older
+    shift = u - x
+    return x, dx + du + m * shift, tx + tu + n * du + (m * n + m * (m - 1) / 2) * shift
+
+
+def slope(values: Floats, minutes: int) -> Floats:
+    """The slope per minute of the least-squares line through the newest ``minutes`` values.
+
+    TA-Lib's LINEARREG_SLOPE keeps running sums (0.8.1), which round by what came before the window.
+    """
+    nothing = np.zeros_like(values)
+    _, offsets, aged = fold((values, nothing, nothing), minutes, _merge_moments_of_time)
+    comoment = (minutes - 1) / 2 * offsets - aged
+    return align(comoment / (minutes * (minutes * minutes - 1) / 12), values.shape[-1])

@@ -1,18 +1,21 @@
-"""Where the close stands: in its bands, in its channel, from its averages."""
+"""Where the close stands: in its bands, in its channel, from its averages; and how straight its way was."""
 
 from __future__ import annotations
 
 import math
 from typing import Final
 
+import numpy as np
+
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
-from marketdata.features.rolling import highest, lowest
-from marketdata.features.series import close_spread
+from marketdata.features.fold import align
+from marketdata.features.rolling import change, highest, lowest, rolling_sum
+from marketdata.features.series import average_price, close_slope, close_spread, true_range
 from marketdata.features.smoothing import distance, ema_alpha, warmup
 
 
-def _bollinger_position(minutes: int, width: float) -> Feature:
+def _bollinger_position(minutes: int, width: float, since: int = 1) -> Feature:
     def compute(columns: Columns) -> Floats:
         offset, deviation = close_spread(columns, minutes)
         return 0.5 + offset / (2.0 * width * deviation)
@@ -21,7 +24,7 @@ def _bollinger_position(minutes: int, width: float) -> Feature:
     return Feature(
         name=f"bollinger_position_{minutes}",
         group="trend",
-        since_version=1,
+        since_version=since,
         inputs=("close",),
         window=minutes,
         unit="fraction of the band",
@@ -53,7 +56,7 @@ def _bollinger_width(minutes: int, width: float) -> Feature:
     )
 
 
-def _ema_distance(period: int) -> Feature:
+def _ema_distance(period: int, since: int = 1) -> Feature:
     alpha = ema_alpha(period)
 
     def compute(columns: Columns) -> Floats:
@@ -63,7 +66,7 @@ def _ema_distance(period: int) -> Feature:
     return Feature(
         name=f"ema_distance_{period}",
         group="trend",
-        since_version=1,
+        since_version=since,
         inputs=("close",),
         window=warmup(alpha),
         unit="fraction of the average",
@@ -75,7 +78,7 @@ def _ema_distance(period: int) -> Feature:
     )
 
 
-def _channel_position(minutes: int) -> Feature:
+def _channel_position(minutes: int, since: int = 1) -> Feature:
     def compute(columns: Columns) -> Floats:
         top = highest(columns.high, minutes)
         bottom = lowest(columns.low, minutes)
@@ -84,7 +87,7 @@ def _channel_position(minutes: int) -> Feature:
     return Feature(
         name=f"high_low_position_{minutes}m",
         group="trend",
-        since_version=1,
+        since_version=since,
         inputs=("high", "low", "close"),
         window=minutes,
         unit="fraction of the channel",
@@ -96,10 +99,123 @@ def _channel_position(minutes: int) -> Feature:
     )
 
 
+def _vwap_distance(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        return columns.close / average_price(columns, minutes) - 1.0
+
+    return Feature(
+        name=f"vwap_distance_{minutes}m",
+        group="trend",
+        since_version=2,
+        inputs=("close", "volume", "quote_volume"),
+        window=minutes,
+        unit="fraction of the average",
+        low=-1.0,
+        high=None,
+        formula=f"close / (sum of quote_volume / sum of volume over {minutes} min) - 1",
+        source="Berkowitz, Logue and Noser 1988; exact prices, not typical ones",
+        compute=compute,
+    )
+
+
+def _slope(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        return close_slope(columns, minutes) / columns.close
+
+    return Feature(
+        name=f"slope_{minutes}m",
+        group="trend",
+        since_version=2,
+        inputs=("close",),
+        window=minutes,
+        unit="fraction of the close per minute",
+        low=None,
+        high=None,
+        formula=f"least-squares slope of the close over {minutes} min / close",
+        source="Draper and Smith 1998; TA-Lib LINEARREG_SLOPE",
+        compute=compute,
+    )
+
+
+def _slope_r2(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        tilt = close_slope(columns, minutes) / close_spread(columns, minutes).deviation
+        return np.minimum(tilt * tilt * ((minutes * minutes - 1.0) / 12.0), 1.0)
+
+    return Feature(
+        name=f"slope_r2_{minutes}m",
+        group="trend",
+        since_version=2,
+        inputs=("close",),
+        window=minutes,
+        unit="fraction of the variance",
+        low=0.0,
+        high=1.0,
+        formula=f"R squared of the least-squares line through the close over {minutes} min",
+        source="Draper and Smith 1998; the square of TA-Lib CORREL of close and time",
+        compute=compute,
+    )
+
+
+def _efficiency_ratio(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        close, n = columns.close, len(columns)
+        way = rolling_sum(np.abs(change(close)), minutes)[..., minutes - 1 :]
+        gained = np.abs(close[..., minutes:] - close[..., : max(0, n - minutes)])
+        return align(np.minimum(gained / way, 1.0), n)
+
+    return Feature(
+        name=f"efficiency_ratio_{minutes}m",
+        group="trend",
+        since_version=2,
+        inputs=("close",),
+        window=minutes + 1,
+        unit="fraction of the way",
+        low=0.0,
+        high=1.0,
+        formula=f"|close - close {minutes} min ago| / sum of its {minutes} absolute one-minute changes",
+        source="Kaufman 1995",
+        compute=compute,
+    )
+
+
+def _choppiness(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        way = align(rolling_sum(true_range(columns), minutes), len(columns))
+        span = highest(columns.high, minutes) - lowest(columns.low, minutes)
+        # Prices that stand still behind a gap have a way and no span: undefined, and not 1.
+        index = np.log(way / np.where(span > 0.0, span, np.nan)) / math.log(minutes)
+        return np.clip(index, 0.0, 1.0)
+
+    return Feature(
+        name=f"choppiness_{minutes}",
+        group="trend",
+        since_version=2,
+        inputs=("high", "low", "close"),
+        window=minutes + 1,
+        unit="fraction",
+        low=0.0,
+        high=1.0,
+        formula=f"ln(sum of the true range / (highest high - lowest low)) / ln {minutes}, of {minutes} min; "
+        "at most 1, which a gap at the window's edge could exceed",
+        source="Dreiss 1993; the choppiness index / 100",
+        compute=compute,
+    )
+
+
 FEATURES: Final = (
     _bollinger_position(20, 2.0),
     _bollinger_width(20, 2.0),
     _ema_distance(20),
     _ema_distance(60),
     _channel_position(60),
+    _ema_distance(100, since=2),
+    _vwap_distance(240),
+    _bollinger_position(60, 2.0, since=2),
+    _slope(60),
+    _slope_r2(60),
+    _channel_position(240, since=2),
+    _channel_position(1_440, since=2),
+    _efficiency_ratio(60),
+    _choppiness(14),
 )

@@ -1,4 +1,4 @@
-"""How much prices move: realised, by range, and by true range."""
+"""How much prices move: realised, by range, by true range; and how unevenly."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
 from marketdata.features.fold import align
 from marketdata.features.rolling import rolling_sum, spread
-from marketdata.features.series import log_returns, true_range
+from marketdata.features.series import candle_logs, log_returns, return_powers, rogers_satchell, true_range
 from marketdata.features.smoothing import average, warmup, wilder_alpha
 
 
-def _realised(minutes: int) -> Feature:
+def _realised(minutes: int, since: int = 1) -> Feature:
     def compute(columns: Columns) -> Floats:
         return align(spread(log_returns(columns), minutes).deviation, len(columns))
 
     return Feature(
         name=f"volatility_{minutes}m",
         group="volatility",
-        since_version=1,
+        since_version=since,
         inputs=("close",),
         window=minutes + 1,
         unit="log return per minute",
@@ -75,4 +75,130 @@ def _average_true_range(period: int) -> Feature:
     )
 
 
-FEATURES: Final = (_realised(15), _realised(60), _parkinson(60), _average_true_range(14))
+def _garman_klass(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        body, up, down = candle_logs(columns)
+        reach = up - down
+        squares = 0.5 * reach * reach - (2.0 * math.log(2.0) - 1.0) * body * body
+        return np.sqrt(rolling_sum(squares, minutes) / minutes)
+
+    return Feature(
+        name=f"garman_klass_{minutes}m",
+        group="volatility",
+        since_version=2,
+        inputs=("open", "high", "low", "close"),
+        window=minutes,
+        unit="log return per minute",
+        low=0.0,
+        high=None,
+        formula=f"sqrt(mean of ln(high / low)^2 / 2 - (2 ln 2 - 1) ln(close / open)^2 over {minutes} min)",
+        source="Garman and Klass 1980",
+        compute=compute,
+    )
+
+
+def _rogers_satchell(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        return np.sqrt(rolling_sum(rogers_satchell(columns), minutes) / minutes)
+
+    return Feature(
+        name=f"rogers_satchell_{minutes}m",
+        group="volatility",
+        since_version=2,
+        inputs=("open", "high", "low", "close"),
+        window=minutes,
+        unit="log return per minute",
+        low=0.0,
+        high=None,
+        formula="sqrt(mean of ln(high / close) ln(high / open) + ln(low / close) ln(low / open) "
+        f"over {minutes} min)",
+        source="Rogers and Satchell 1991",
+        compute=compute,
+    )
+
+
+def _yang_zhang(minutes: int) -> Feature:
+    k = 0.34 / (1.34 + (minutes + 1) / (minutes - 1))
+
+    def variance(values: Floats) -> Floats:
+        deviation = spread(values, minutes).deviation
+        return deviation * deviation * (minutes / (minutes - 1))
+
+    def compute(columns: Columns) -> Floats:
+        overnight = np.log(columns.open[..., 1:] / columns.close[..., :-1])
+        daily = variance(candle_logs(columns).body[..., 1:])
+        within = rolling_sum(rogers_satchell(columns)[..., 1:], minutes) / minutes
+        return align(np.sqrt(variance(overnight) + k * daily + (1.0 - k) * within), len(columns))
+
+    return Feature(
+        name=f"yang_zhang_{minutes}m",
+        group="volatility",
+        since_version=2,
+        inputs=("open", "high", "low", "close"),
+        window=minutes + 1,
+        unit="log return per minute",
+        low=0.0,
+        high=None,
+        formula="sqrt(variance of ln(open / close before) + k variance of ln(close / open) "
+        f"+ (1 - k) rogers_satchell^2) over {minutes} min, sample variances, k = {k:.4f}",
+        source="Yang and Zhang 2000; each minute a day of theirs",
+        compute=compute,
+    )
+
+
+def _realised_skewness(minutes: int) -> Feature:
+    reach = math.sqrt(minutes)
+
+    def compute(columns: Columns) -> Floats:
+        second, third, _ = return_powers(columns, minutes)
+        return align(np.clip(reach * third / (second * np.sqrt(second)), -reach, reach), len(columns))
+
+    return Feature(
+        name=f"realised_skewness_{minutes}m",
+        group="volatility",
+        since_version=2,
+        inputs=("close",),
+        window=minutes + 1,
+        unit="skewness",
+        low=-reach,
+        high=reach,
+        formula=f"sqrt({minutes}) sum of r^3 / (sum of r^2)^1.5, r the last {minutes} values of return_1m",
+        source="Amaya, Christoffersen, Jacobs and Vasquez 2015",
+        compute=compute,
+    )
+
+
+def _realised_kurtosis(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        second, _, fourth = return_powers(columns, minutes)
+        return align(np.clip(minutes * fourth / (second * second), 1.0, minutes), len(columns))
+
+    return Feature(
+        name=f"realised_kurtosis_{minutes}m",
+        group="volatility",
+        since_version=2,
+        inputs=("close",),
+        window=minutes + 1,
+        unit="kurtosis",
+        low=1.0,
+        high=float(minutes),
+        formula=f"{minutes} sum of r^4 / (sum of r^2)^2, r the last {minutes} values of return_1m",
+        source="Amaya, Christoffersen, Jacobs and Vasquez 2015",
+        compute=compute,
+    )
+
+
+FEATURES: Final = (
+    _realised(15),
+    _realised(60),
+    _parkinson(60),
+    _average_true_range(14),
+    _realised(240, since=2),
+    _realised(1_440, since=2),
+    _garman_klass(60),
+    _rogers_satchell(60),
+    _yang_zhang(60),
+    _yang_zhang(240),
+    _realised_skewness(240),
+    _realised_kurtosis(240),
+)
