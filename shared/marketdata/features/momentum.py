@@ -156,7 +156,8 @@ _DIRECTION_WINDOW = warmup(_DIRECTION_ALPHA) + 1
 def _directions(columns: Columns) -> tuple[Floats, Floats]:
     """Wilder averages of the moves beyond the last high and low, from the first minute on that has them.
 
-    Of a minute that goes beyond both, only the greater counts; neither where they are equal.
+    Of a minute that goes beyond both, only the greater counts; neither where they are equal. Moves of equal
+    ticks may differ by a rounding of the prices: they are compared as they are, as all suites do.
     """
 
     def averages(part: Columns) -> tuple[Floats, Floats]:
@@ -261,14 +262,17 @@ def _aroon_oscillator(minutes: int) -> Feature:
     )
 
 
+_ROUNDING: Final = 1e-14
+"""More than adding three prices rounds off, less than any tick: 22 % of SOLUSDT's windows hold a minute whose
+three prices add up to those of the minute before but for it."""
+
+
 def _money_flow(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         prices = _typical_price(columns)
-        flow, moves = (prices * columns.volume)[..., 1:], change(prices)
-        rising, falling = (
-            rolling_sum(flow * (moves > 0.0), minutes),
-            rolling_sum(flow * (moves < 0.0), minutes),
-        )
+        flow, moves, same = (prices * columns.volume)[..., 1:], change(prices), _ROUNDING * prices[..., 1:]
+        rising = rolling_sum(flow * (moves > same), minutes)
+        falling = rolling_sum(flow * (moves < -same), minutes)
         return align(rising / (rising + falling), len(columns))
 
     return _of_set_2(
