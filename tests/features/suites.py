@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,12 @@ def assert_agree(ours: Floats, theirs: object, first: int = SETTLED, tolerance: 
     known = ~np.isnan(actual)
     assert known.mean() > 0.9
     np.testing.assert_allclose(actual[known], expected[known], rtol=0, atol=tolerance)
+
+
+def listed(values: Iterable[object], part: str | None = None) -> Floats:
+    """What talipp returns, a list with None before the warm-up, or a part of each of its records."""
+    found = [value if part is None else getattr(value, part, None) for value in values]
+    return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
 
 
 def from_bars(high: Floats, low: Floats, close: Floats, volume: Floats) -> Columns:

@@ -26,6 +26,7 @@ from tests.features.suites import (
     features,
     from_bars,
     library_table,
+    listed,
     published,
     skender_bars,
     skender_results,
@@ -185,11 +186,6 @@ def test_talipp(minutes: Columns) -> None:
     }
     for name, values in expected.items():
         assert_agree(ours[name], values)
-
-
-def listed(indicator: talipp.RSI, part: str | None = None) -> Floats:
-    values = [value if part is None or value is None else getattr(value, part) for value in indicator]
-    return np.array([np.nan if value is None else value for value in values])
 
 
 def test_pandas_on_what_the_suites_do_not_have(minutes: Columns) -> None:
