@@ -19,6 +19,7 @@ from tests.features.suites import (
     assert_agree,
     features,
     library_table,
+    listed,
     skender_bars,
     skender_results,
 )
@@ -52,13 +53,13 @@ def test_python_suites(minutes: Columns) -> None:
     own = {"talib": False}
     first = ta.trend.MACD(close)
     second = pandas_ta.macd(close, **own)
-    third = [bar or (math.nan,) * 3 for bar in talipp.MACD(12, 26, 9, input_values=minutes.close.tolist())]
+    third = talipp.MACD(12, 26, 9, input_values=minutes.close.tolist())
     unbiased = math.sqrt(60 / 59)  # pandas-ta's deviations are those of a sample
     expected = {
         "rsi_14": [
             ta.momentum.RSIIndicator(close).rsi() / 100.0,
             pandas_ta.rsi(close, **own) / 100.0,
-            numbers(talipp.RSI(14, input_values=minutes.close.tolist())) / 100.0,
+            listed(talipp.RSI(14, input_values=minutes.close.tolist())) / 100.0,
         ],
         "macd": [first.macd() / close, second["MACD_12_26_9"] / close],
         "macd_signal": [first.macd_signal() / close, second["MACDs_12_26_9"] / close],
@@ -72,15 +73,11 @@ def test_python_suites(minutes: Columns) -> None:
             close * volume.rolling(60).mean() / pd.Series(minutes.quote_volume).rolling(60).mean() - 1.0,
         ],
     }
-    for place, name in enumerate(("macd", "macd_signal", "macd_histogram")):
-        expected[name].append(numbers([bar[place] for bar in third]) / close)
+    for name, part in {"macd": "macd", "macd_signal": "signal", "macd_histogram": "histogram"}.items():
+        expected[name].append(listed(third, part) / close)
     for name, suites in expected.items():
         for values in suites:
             assert_agree(ours[name], values)
-
-
-def numbers(values: object) -> Floats:
-    return np.array([math.nan if value is None else value for value in values])
 
 
 def test_the_library_itself() -> None:
