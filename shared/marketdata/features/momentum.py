@@ -270,9 +270,11 @@ three prices add up to those of the minute before but for it."""
 def _money_flow(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         prices = _typical_price(columns)
-        flow, moves, same = (prices * columns.volume)[..., 1:], change(prices), _ROUNDING * prices[..., 1:]
-        rising = rolling_sum(flow * (moves > same), minutes)
-        falling = rolling_sum(flow * (moves < -same), minutes)
+        moves = change(prices)
+        moves = np.where(np.abs(moves) <= _ROUNDING * prices[..., 1:], 0.0, moves)
+        flow = np.sign(moves) * prices[..., 1:] * columns.volume[..., 1:]
+        rising = rolling_sum(np.maximum(flow, 0.0), minutes)
+        falling = rolling_sum(np.maximum(-flow, 0.0), minutes)
         return align(rising / (rising + falling), len(columns))
 
     return _of_set_2(
