@@ -10,7 +10,22 @@ from tests.features.samples import START, columns, constant, rows, seeded
 
 from marketdata.features import MAX_WINDOW, NAMES, REGISTRY, Columns, compute
 
-BOOK_AND_CALENDAR = {f.name for f in REGISTRY if f.group in ("microstructure", "calendar")}
+BOOK_AND_CALENDAR = {f.name for f in REGISTRY if f.inputs[0] in ("spread_bps", "imbalance", "time")}
+FLOW = {
+    "money_flow_14",
+    "taker_ratio_1m",
+    "taker_ratio_15m",
+    "taker_ratio_60m",
+    "vwap_distance_60m",
+    "volume_zscore_60m",
+    "volume_zscore_1440m",
+    "trades_zscore_60m",
+    "obv_slope_60m",
+    "amihud_ratio_60m_1440m",
+    "chaikin_money_flow_20",
+    "trade_size_ratio_15m_240m",
+    "return_volume_correlation_60m",
+}
 
 
 def last_row(minutes: Columns) -> dict[str, float]:
@@ -23,24 +38,34 @@ def nulls(row: dict[str, float]) -> set[str]:
 
 def test_prices_that_stand_still() -> None:
     row = last_row(constant(MAX_WINDOW, volume=5.0))
-    undefined = {"rsi_14", "bollinger_position_20", "high_low_position_60m"}
-    assert nulls(row) == undefined | {"volume_zscore_60m", "trades_zscore_60m"}
-    traded = {"taker_ratio_1m": 1.0, "taker_ratio_15m": 1.0}
-    for name in set(row) - nulls(row) - BOOK_AND_CALENDAR:
-        assert row[name] == traded.get(name, 0.0), name
+    undefined = {
+        "rsi_14",
+        "bollinger_position_20",
+        "high_low_position_60m",
+        "stochastic_k_14",
+        "stochastic_d_14",
+        "adx_14",
+        "plus_di_14",
+        "minus_di_14",
+        "cci_20",
+        "money_flow_14",
+        "ultimate_oscillator",
+        "amihud_ratio_60m_1440m",
+        "return_volume_correlation_60m",
+        "btc_correlation_60m",
+        "btc_correlation_180m",
+    }
+    assert nulls(row) == undefined | {"volume_zscore_60m", "volume_zscore_1440m", "trades_zscore_60m"}
+    ones = {"taker_ratio_1m", "taker_ratio_15m", "taker_ratio_60m", "trade_size_ratio_15m_240m"}
+    moving = {"btc_relative_return_15m", "btc_relative_return_60m"}  # the reference does not stand still
+    for name in set(row) - nulls(row) - BOOK_AND_CALENDAR - moving:
+        assert row[name] == float(name in ones), name
 
 
 def test_no_volume() -> None:
     table = rows(MAX_WINDOW)
     table[:, 5:] = 0.0
-    flow = {
-        "taker_ratio_1m",
-        "taker_ratio_15m",
-        "vwap_distance_60m",
-        "volume_zscore_60m",
-        "trades_zscore_60m",
-    }
-    assert nulls(last_row(columns(table))) == flow
+    assert nulls(last_row(columns(table))) == FLOW
 
 
 def test_a_minute_without_trades_nulls_only_its_own_taker_ratio() -> None:
