@@ -100,6 +100,18 @@ def test_a_steady_rise_is_all_plus() -> None:
     )  # mean of |-9.5 ... 9.5| is 5
 
 
+def test_of_a_minute_that_goes_beyond_both_only_the_greater_move_counts() -> None:
+    wider = np.arange(800.0)
+    same = minutes_of(800, high=10_000.0 + wider, low=9_000.0 - wider, close=9_500.0)
+    assert newest(same, "plus_di_14") == newest(same, "minus_di_14") == 0.0  # equal moves: neither
+    assert "adx_14" in nulls(same)
+    more_down = minutes_of(800, high=10_000.0 + wider, low=9_000.0 - 2.0 * wider, close=9_500.0)
+    assert newest(more_down, "plus_di_14") == 0.0
+    assert newest(more_down, "adx_14") == pytest.approx(1.0, rel=1e-12)
+    # True ranges of 1000 + 3 k, k minutes' widening, averaged by weights whose mean age is 13 minutes
+    assert newest(more_down, "minus_di_14") == pytest.approx(2.0 / (1_000.0 + 3.0 * (799.0 - 13.0)), rel=1e-9)
+
+
 def test_growth_by_a_tenth_of_a_percent_is_a_trix_of_that() -> None:
     close = 100.0 * 1.001 ** np.arange(700.0)
     assert newest(minutes_of(700, close=close), "trix_15") == pytest.approx(0.001, rel=1e-9)
