@@ -19,6 +19,7 @@ from marketdata.features.feature import Feature
 GROUPS = ("momentum", "volume", "microstructure")
 FLOW = tuple(feature for feature in REGISTRY if feature.group in GROUPS and feature.since_version == 2)
 EACH = pytest.mark.parametrize("feature", FLOW, ids=[feature.name for feature in FLOW])
+BOUNDS = {feature.name: (feature.low, feature.high) for feature in FLOW}
 NEEDS_MOVEMENT = {
     "stochastic_k_14",
     "stochastic_d_14",
@@ -137,6 +138,7 @@ def test_a_step_of_the_balance_weighs_by_its_place() -> None:
     only = np.where(np.arange(60) == 30, 7.0, 0.0)
     most = newest(minutes_of(60, close=close, volume=only), "obv_slope_60m")
     assert most == pytest.approx(1.5 * 3600 / 3599, rel=1e-12)  # 7 * 0.0250069 / (7 / 60): as high as it gets
+    assert BOUNDS["obv_slope_60m"] == pytest.approx((-most, most), rel=1e-12)
 
 
 def test_illiquidity_of_an_hour_beside_that_of_a_day() -> None:
@@ -157,6 +159,7 @@ def test_the_most_that_illiquidity_can_rise() -> None:
     close[-1] = 101.0  # the only return, in the last hour's only minute with trades, one of 1381 of the day
     ratio = newest(minutes_of(1_441, close=close, quote_volume=quote), "amihud_ratio_60m_1440m")
     assert ratio == pytest.approx(1381.0, rel=1e-12)
+    assert BOUNDS["amihud_ratio_60m_1440m"] == (0.0, 1381.0)
 
 
 def test_chaikins_flow_leans_by_where_the_close_stands() -> None:
@@ -393,9 +396,8 @@ def test_the_widest_a_channel_index_and_a_score_can_be() -> None:
     spike = np.full(1_441, 100.0)
     spike[-1] = 101.0
     minutes = minutes_of(1_441, high=spike, low=spike, close=spike, volume=spike)
-    bounds = {feature.name: feature.high for feature in FLOW}
     for name in ("cci_20", "volume_zscore_1440m", "stochastic_k_14", "money_flow_14", "plus_di_14"):
-        assert newest(minutes, name) == pytest.approx(bounds[name], rel=1e-9)
+        assert newest(minutes, name) == pytest.approx(BOUNDS[name][1], rel=1e-9)
 
 
 def test_units_of_price_and_volume_do_not_matter() -> None:
