@@ -1,31 +1,83 @@
-"""Our indicators against TA-Lib, live and recorded, and two independent suites, past their warm-up."""
+"""The released indicators against TA-Lib, live and recorded, and independent suites, past their warm-up."""
 
 from __future__ import annotations
 
 import csv
-import gzip
-import json
+import math
+import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import ta
 import talib
-from tests.features.samples import from_prices, seeded
+from talipp import indicators as talipp
+from tests.features.samples import from_prices, recorded, seeded
+from tests.features.suites import (
+    SETTLED,
+    assert_agree,
+    features,
+    library_table,
+    listed,
+    skender_bars,
+    skender_results,
+)
 
-from marketdata.features import NAMES, Columns, compute
+from marketdata.features import Columns
 from marketdata.features.columns import Floats
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import pandas_ta_classic as pandas_ta
+
 pytestmark = pytest.mark.parity
-SETTLED = 900  # minutes until a recursive average has forgotten its seed
-
-
-def features(minutes: Columns) -> dict[str, Floats]:
-    return dict(zip(NAMES, compute(minutes).values.T, strict=True))
 
 
 def assert_close(actual: Floats, expected: Floats, first: int, tolerance: float = 1e-9) -> None:
     assert len(actual) > first
     np.testing.assert_allclose(actual[first:], expected[first:], rtol=0, atol=tolerance)
+
+
+@pytest.fixture(params=["seeded", "recorded"])
+def minutes(request: pytest.FixtureRequest) -> Columns:
+    """Seeded ones, or days without a halt of trading, after which a recursive average's memory shows."""
+    if request.param == "seeded":
+        return seeded(4_000)
+    return recorded(request.getfixturevalue("real_data"), "ETHUSDT").part(2_000, 6_000)
+
+
+def test_python_suites(minutes: Columns) -> None:
+    ours = features(minutes)
+    close, volume, trades = (pd.Series(v) for v in (minutes.close, minutes.volume, minutes.trades))
+    own = {"talib": False}
+    first = ta.trend.MACD(close)
+    second = pandas_ta.macd(close, **own)
+    third = talipp.MACD(12, 26, 9, input_values=minutes.close.tolist())
+    unbiased = math.sqrt(60 / 59)  # pandas-ta's deviations are those of a sample
+    expected = {
+        "rsi_14": [
+            ta.momentum.RSIIndicator(close).rsi() / 100.0,
+            pandas_ta.rsi(close, **own) / 100.0,
+            listed(talipp.RSI(14, input_values=minutes.close.tolist())) / 100.0,
+        ],
+        "macd": [first.macd() / close, second["MACD_12_26_9"] / close],
+        "macd_signal": [first.macd_signal() / close, second["MACDs_12_26_9"] / close],
+        "macd_histogram": [first.macd_diff() / close, second["MACDh_12_26_9"] / close],
+        "volume_zscore_60m": [pandas_ta.zscore(volume, 60, **own) * unbiased],
+        "trades_zscore_60m": [pandas_ta.zscore(trades, 60, **own) * unbiased],
+        "taker_ratio_15m": [
+            pd.Series(minutes.taker_buy_volume).rolling(15).mean() / volume.rolling(15).mean(),
+        ],
+        "vwap_distance_60m": [
+            close * volume.rolling(60).mean() / pd.Series(minutes.quote_volume).rolling(60).mean() - 1.0,
+        ],
+    }
+    for name, part in {"macd": "macd", "macd_signal": "signal", "macd_histogram": "histogram"}.items():
+        expected[name].append(listed(third, part) / close)
+    for name, suites in expected.items():
+        for values in suites:
+            assert_agree(ours[name], values)
 
 
 def test_the_library_itself() -> None:
@@ -51,9 +103,7 @@ def test_the_library_itself() -> None:
 
 @pytest.mark.parametrize("name", ["A_BTCUSDT-1m_2023-03-20_2000bars", "A_ETHUSDT-1h_2023-03-25_360bars"])
 def test_recorded_values_of_ta_lib(real_data: Path, name: str) -> None:
-    with gzip.open(real_data / "indicators" / "talib" / f"{name}.csv.gz", "rt") as file:
-        rows = list(csv.DictReader(file))
-    table = {key: np.array([float(row[key] or "nan") for row in rows]) for key in rows[0]}
+    table = library_table(real_data, name)
     ours = features(from_prices(table["high"], table["low"], table["close"]))
     close, upper, lower = table["close"], table["bb_upper"], table["bb_lower"]
     assert_close(ours["bollinger_width_20"], (upper - lower) / table["bb_mid"], 20)
@@ -67,15 +117,12 @@ def test_recorded_values_of_ta_lib(real_data: Path, name: str) -> None:
 
 
 def test_an_independent_suite_in_another_language(real_data: Path) -> None:
-    folder = real_data / "indicators" / "skender"
-    with (folder / "default.csv").open(encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    high, low, close = (np.array([float(row[key]) for row in rows]) for key in ("high", "low", "close"))
+    bars = skender_bars(real_data)
+    high, low, close = bars["high"], bars["low"], bars["close"]
     ours = features(from_prices(high, low, close))
 
     def expected(indicator: str, key: str) -> Floats:
-        records = json.loads((folder / "results" / f"{indicator}.standard.json").read_text("utf-8-sig"))
-        return np.array([record.get(key) if record.get(key) is not None else np.nan for record in records])
+        return skender_results(real_data, indicator, key)
 
     assert_close(ours["bollinger_position_20"], expected("bb", "percentB"), 20)
     assert_close(ours["bollinger_width_20"], expected("bb", "width"), 20)

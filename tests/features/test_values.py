@@ -11,6 +11,22 @@ from tests.features.samples import START, columns, constant, rows, seeded
 from marketdata.features import MAX_WINDOW, NAMES, REGISTRY, Columns, compute
 
 NOT_OF_CANDLES_ALONE = {f.name for f in REGISTRY if f.group in ("microstructure", "time", "cross")}
+FLOW = {
+    "money_flow_14",
+    "taker_ratio_1m",
+    "taker_ratio_15m",
+    "taker_ratio_60m",
+    "vwap_distance_60m",
+    "vwap_distance_240m",
+    "volume_zscore_60m",
+    "volume_zscore_1440m",
+    "trades_zscore_60m",
+    "obv_slope_60m",
+    "amihud_ratio_60m_1440m",
+    "chaikin_money_flow_20",
+    "trade_size_ratio_15m_240m",
+    "return_volume_correlation_60m",
+}
 
 
 def last_row(minutes: Columns) -> dict[str, float]:
@@ -23,29 +39,41 @@ def nulls(row: dict[str, float]) -> set[str]:
 
 def test_prices_that_stand_still() -> None:
     row = last_row(constant(MAX_WINDOW, volume=5.0))
-    undefined = {"rsi_14", "bollinger_position_20", "high_low_position_60m"}
-    undefined |= {"bollinger_position_60", "high_low_position_240m", "high_low_position_1440m"}
-    undefined |= {"slope_r2_60m", "efficiency_ratio_60m", "choppiness_14"}
-    undefined |= {"realised_skewness_240m", "realised_kurtosis_240m"}
-    undefined |= {"btc_correlation_60m", "btc_correlation_180m"}
-    assert nulls(row) == undefined | {"volume_zscore_60m", "trades_zscore_60m"}
-    traded = {"taker_ratio_1m": 1.0, "taker_ratio_15m": 1.0}
+    undefined = {
+        "rsi_14",
+        "bollinger_position_20",
+        "high_low_position_60m",
+        "stochastic_k_14",
+        "stochastic_d_14",
+        "adx_14",
+        "plus_di_14",
+        "minus_di_14",
+        "cci_20",
+        "money_flow_14",
+        "ultimate_oscillator",
+        "amihud_ratio_60m_1440m",
+        "return_volume_correlation_60m",
+        "btc_correlation_60m",
+        "btc_correlation_180m",
+        "bollinger_position_60",
+        "high_low_position_240m",
+        "high_low_position_1440m",
+        "slope_r2_60m",
+        "efficiency_ratio_60m",
+        "choppiness_14",
+        "realised_skewness_240m",
+        "realised_kurtosis_240m",
+    }
+    assert nulls(row) == undefined | {"volume_zscore_60m", "volume_zscore_1440m", "trades_zscore_60m"}
+    ones = {"taker_ratio_1m", "taker_ratio_15m", "taker_ratio_60m", "trade_size_ratio_15m_240m"}
     for name in set(row) - nulls(row) - NOT_OF_CANDLES_ALONE:
-        assert row[name] == traded.get(name, 0.0), name
+        assert row[name] == float(name in ones), name
 
 
 def test_no_volume() -> None:
     table = rows(MAX_WINDOW)
     table[:, 5:] = 0.0
-    flow = {
-        "taker_ratio_1m",
-        "taker_ratio_15m",
-        "vwap_distance_60m",
-        "vwap_distance_240m",
-        "volume_zscore_60m",
-        "trades_zscore_60m",
-    }
-    assert nulls(last_row(columns(table))) == flow
+    assert nulls(last_row(columns(table))) == FLOW
 
 
 def test_a_minute_without_trades_nulls_only_its_own_taker_ratio() -> None:

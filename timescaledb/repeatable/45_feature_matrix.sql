@@ -37,12 +37,54 @@ SELECT
     values[27] AS time_of_day_cos,
     values[28] AS day_of_week_sin,
     values[29] AS day_of_week_cos,
-    values[30] AS btc_correlation_60m,
-    values[31] AS btc_correlation_180m,
-    values[32] AS btc_beta_60m,
-    values[33] AS btc_beta_180m,
-    values[34] AS btc_relative_return_15m,
-    values[35] AS btc_relative_return_60m
+    values[30] AS return_30m,
+    values[31] AS return_120m,
+    values[32] AS return_720m,
+    values[33] AS return_1440m,
+    values[34] AS volatility_240m,
+    values[35] AS volatility_1440m,
+    values[36] AS garman_klass_60m,
+    values[37] AS rogers_satchell_60m,
+    values[38] AS yang_zhang_60m,
+    values[39] AS yang_zhang_240m,
+    values[40] AS realised_skewness_240m,
+    values[41] AS realised_kurtosis_240m,
+    values[42] AS stochastic_k_14,
+    values[43] AS stochastic_d_14,
+    values[44] AS roc_10,
+    values[45] AS adx_14,
+    values[46] AS plus_di_14,
+    values[47] AS minus_di_14,
+    values[48] AS cci_20,
+    values[49] AS aroon_oscillator_25,
+    values[50] AS money_flow_14,
+    values[51] AS ultimate_oscillator,
+    values[52] AS trix_15,
+    values[53] AS ema_distance_100,
+    values[54] AS vwap_distance_240m,
+    values[55] AS bollinger_position_60,
+    values[56] AS slope_60m,
+    values[57] AS slope_r2_60m,
+    values[58] AS high_low_position_240m,
+    values[59] AS high_low_position_1440m,
+    values[60] AS efficiency_ratio_60m,
+    values[61] AS choppiness_14,
+    values[62] AS volume_zscore_1440m,
+    values[63] AS taker_ratio_60m,
+    values[64] AS obv_slope_60m,
+    values[65] AS amihud_ratio_60m_1440m,
+    values[66] AS chaikin_money_flow_20,
+    values[67] AS trade_size_ratio_15m_240m,
+    values[68] AS return_volume_correlation_60m,
+    values[69] AS spread_zscore_60m,
+    values[70] AS book_imbalance_15m,
+    values[71] AS corwin_schultz_60m,
+    values[72] AS btc_correlation_60m,
+    values[73] AS btc_correlation_180m,
+    values[74] AS btc_beta_60m,
+    values[75] AS btc_beta_180m,
+    values[76] AS btc_relative_return_15m,
+    values[77] AS btc_relative_return_60m
 FROM feature_values;
 
 COMMENT ON VIEW feature_matrix IS
@@ -105,6 +147,90 @@ COMMENT ON COLUMN feature_matrix.day_of_week_sin IS
     'sin(2 pi d / 7), d days since Monday; unit: sine; window: 1 min';
 COMMENT ON COLUMN feature_matrix.day_of_week_cos IS
     'cos(2 pi d / 7), d days since Monday; unit: cosine; window: 1 min';
+COMMENT ON COLUMN feature_matrix.return_30m IS
+    'ln(close / close 30 min ago); unit: log return; window: 31 min';
+COMMENT ON COLUMN feature_matrix.return_120m IS
+    'ln(close / close 120 min ago); unit: log return; window: 121 min';
+COMMENT ON COLUMN feature_matrix.return_720m IS
+    'ln(close / close 720 min ago); unit: log return; window: 721 min';
+COMMENT ON COLUMN feature_matrix.return_1440m IS
+    'ln(close / close 1440 min ago); unit: log return; window: 1441 min';
+COMMENT ON COLUMN feature_matrix.volatility_240m IS
+    'population standard deviation of the last 240 values of return_1m; unit: log return per minute; window: 241 min';
+COMMENT ON COLUMN feature_matrix.volatility_1440m IS
+    'population standard deviation of the last 1440 values of return_1m; unit: log return per minute; window: 1441 min';
+COMMENT ON COLUMN feature_matrix.garman_klass_60m IS
+    'sqrt(mean of ln(high / low)^2 / 2 - (2 ln 2 - 1) ln(close / open)^2 over 60 min); unit: log return per minute; window: 60 min';
+COMMENT ON COLUMN feature_matrix.rogers_satchell_60m IS
+    'sqrt(mean of ln(high / close) ln(high / open) + ln(low / close) ln(low / open) over 60 min); unit: log return per minute; window: 60 min';
+COMMENT ON COLUMN feature_matrix.yang_zhang_60m IS
+    'sqrt(variance of ln(open / close before) + k variance of ln(close / open) + (1 - k) rogers_satchell^2) over 60 min, sample variances, k = 0.1432; unit: log return per minute; window: 61 min';
+COMMENT ON COLUMN feature_matrix.yang_zhang_240m IS
+    'sqrt(variance of ln(open / close before) + k variance of ln(close / open) + (1 - k) rogers_satchell^2) over 240 min, sample variances, k = 0.1448; unit: log return per minute; window: 241 min';
+COMMENT ON COLUMN feature_matrix.realised_skewness_240m IS
+    'sqrt(240) sum of r^3 / (sum of r^2)^1.5, r the last 240 values of return_1m; unit: skewness; window: 241 min';
+COMMENT ON COLUMN feature_matrix.realised_kurtosis_240m IS
+    '240 sum of r^4 / (sum of r^2)^2, r the last 240 values of return_1m; unit: kurtosis; window: 241 min';
+COMMENT ON COLUMN feature_matrix.stochastic_k_14 IS
+    '(close - lowest low) / (highest high - lowest low) of 14 min; unit: fraction of the range; window: 14 min';
+COMMENT ON COLUMN feature_matrix.stochastic_d_14 IS
+    'mean of stochastic_k_14 over 3 min; unit: fraction of the range; window: 16 min';
+COMMENT ON COLUMN feature_matrix.roc_10 IS
+    'close / close 10 min ago - 1; unit: fraction; window: 11 min';
+COMMENT ON COLUMN feature_matrix.adx_14 IS
+    'Wilder average (14) of |p - m| / (p + m), p and m being plus_di and minus_di; unit: fraction; window: 746 min';
+COMMENT ON COLUMN feature_matrix.plus_di_14 IS
+    'Wilder averages (14): rise of the high, where that is the greater move / true range; unit: fraction of the true range; window: 374 min';
+COMMENT ON COLUMN feature_matrix.minus_di_14 IS
+    'Wilder averages (14): fall of the low, where that is the greater move / true range; unit: fraction of the true range; window: 374 min';
+COMMENT ON COLUMN feature_matrix.cci_20 IS
+    '(t - mean t) / (1.5 mean |t - mean t|) over 20 min, t = (high + low + close) / 3; unit: CCI / 100; window: 20 min';
+COMMENT ON COLUMN feature_matrix.aroon_oscillator_25 IS
+    '(minutes since lowest low - since highest high) / 25, of equal ones the newest; unit: fraction of the window; window: 26 min';
+COMMENT ON COLUMN feature_matrix.money_flow_14 IS
+    'r / (r + f), 14 min sums of t volume where t = (high + low + close) / 3 rose, fell; unit: fraction; window: 15 min';
+COMMENT ON COLUMN feature_matrix.ultimate_oscillator IS
+    '(4 a + 2 b + c) / 7, for 7, 14, 28 min: sum of close - true low / sum of true range; unit: fraction; window: 29 min';
+COMMENT ON COLUMN feature_matrix.trix_15 IS
+    'x / x one min before - 1, x = EMA 15 of EMA 15 of EMA 15 of the close; unit: fraction per minute; window: 620 min';
+COMMENT ON COLUMN feature_matrix.ema_distance_100 IS
+    'close / EMA 100 - 1; unit: fraction of the average; window: 1382 min';
+COMMENT ON COLUMN feature_matrix.vwap_distance_240m IS
+    'close / (sum of quote_volume / sum of volume over 240 min) - 1; unit: fraction of the average; window: 240 min';
+COMMENT ON COLUMN feature_matrix.bollinger_position_60 IS
+    'percent b: (close - lower) / (upper - lower), bands SMA 60 +- 2 deviations; unit: fraction of the band; window: 60 min';
+COMMENT ON COLUMN feature_matrix.slope_60m IS
+    'least-squares slope of the close over 60 min / close; unit: fraction of the close per minute; window: 60 min';
+COMMENT ON COLUMN feature_matrix.slope_r2_60m IS
+    'R squared of the least-squares line through the close over 60 min; unit: fraction of the variance; window: 60 min';
+COMMENT ON COLUMN feature_matrix.high_low_position_240m IS
+    '(close - lowest low) / (highest high - lowest low) of 240 min; unit: fraction of the channel; window: 240 min';
+COMMENT ON COLUMN feature_matrix.high_low_position_1440m IS
+    '(close - lowest low) / (highest high - lowest low) of 1440 min; unit: fraction of the channel; window: 1440 min';
+COMMENT ON COLUMN feature_matrix.efficiency_ratio_60m IS
+    '|close - close 60 min ago| / sum of its 60 absolute one-minute changes; unit: fraction of the way; window: 61 min';
+COMMENT ON COLUMN feature_matrix.choppiness_14 IS
+    'ln(sum of the true range / (highest high - lowest low)) / ln 14, of 14 min; at most 1, which a gap at the window''s edge could exceed; unit: fraction; window: 15 min';
+COMMENT ON COLUMN feature_matrix.volume_zscore_1440m IS
+    '(volume - mean) / population standard deviation, over 1440 min; unit: standard deviations; window: 1440 min';
+COMMENT ON COLUMN feature_matrix.taker_ratio_60m IS
+    'sum of taker_buy_volume / sum of volume, over 60 min; unit: fraction of the volume; window: 60 min';
+COMMENT ON COLUMN feature_matrix.obv_slope_60m IS
+    'least-squares slope of on-balance volume over 60 min / mean volume; unit: mean volumes per minute; window: 60 min';
+COMMENT ON COLUMN feature_matrix.amihud_ratio_60m_1440m IS
+    'mean of |return_1m| / quote_volume where that is not 0, over 60 min / over 1440 min; unit: ratio; window: 1441 min';
+COMMENT ON COLUMN feature_matrix.chaikin_money_flow_20 IS
+    'sum of volume (2 close - high - low) / (high - low) / sum of volume, over 20 min; unit: fraction of the volume; window: 20 min';
+COMMENT ON COLUMN feature_matrix.trade_size_ratio_15m_240m IS
+    'sum of volume / sum of trades, over 15 min / over 240 min; unit: ratio; window: 240 min';
+COMMENT ON COLUMN feature_matrix.return_volume_correlation_60m IS
+    'correlation of the last 60 values of return_1m with the volumes of the same minutes; unit: correlation; window: 61 min';
+COMMENT ON COLUMN feature_matrix.spread_zscore_60m IS
+    '(spread_bps - mean) / population standard deviation, over 60 min with a book each; unit: standard deviations; window: 60 min';
+COMMENT ON COLUMN feature_matrix.book_imbalance_15m IS
+    'mean of book_imbalance over 15 min with a book each; unit: fraction; window: 15 min';
+COMMENT ON COLUMN feature_matrix.corwin_schultz_60m IS
+    'mean of 60 two-minute estimates of the spread by highs and lows, negative ones as 0; unit: fraction of the price; window: 61 min';
 COMMENT ON COLUMN feature_matrix.btc_correlation_60m IS
     'correlation of the last 60 values of return_1m with those of BTCUSDT; unit: correlation; window: 61 min';
 COMMENT ON COLUMN feature_matrix.btc_correlation_180m IS

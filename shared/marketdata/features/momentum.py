@@ -1,16 +1,19 @@
-"""RSI and MACD."""
+"""Oscillators: how far and how steadily the price has moved of late."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
+import talib
 
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
 from marketdata.features.fold import align
-from marketdata.features.rolling import change
+from marketdata.features.rolling import by_symbol, change, highest, lowest, rolling_sum
+from marketdata.features.series import true_range
 from marketdata.features.smoothing import average, distance, ema_alpha, warmup, wilder_alpha
 
 
@@ -83,6 +86,262 @@ def _macd(
 _LINE_WINDOW = warmup(_SLOW)
 _SIGNAL_WINDOW = _LINE_WINDOW + warmup(_SIGNAL) - 1
 
+_of_set_2 = partial(Feature, group="momentum", since_version=2)
+
+
+def _position(columns: Columns, minutes: int) -> Floats:
+    """The close's place in the range of its window, from the first minute on that has one."""
+
+    def place(part: Columns) -> Floats:
+        bottom = lowest(part.low, minutes)
+        return ((part.close - bottom) / (highest(part.high, minutes) - bottom))[..., minutes - 1 :]
+
+    return columns.derived(f"range_position_{minutes}", place)
+
+
+def _stochastic_k(minutes: int) -> Feature:
+    return _of_set_2(
+        name=f"stochastic_k_{minutes}",
+        inputs=("high", "low", "close"),
+        window=minutes,
+        unit="fraction of the range",
+        low=0.0,
+        high=1.0,
+        formula=f"(close - lowest low) / (highest high - lowest low) of {minutes} min",
+        source="Lane 1984; TA-Lib STOCHF %K / 100",
+        compute=lambda columns: align(_position(columns, minutes), len(columns)),
+    )
+
+
+def _stochastic_d(minutes: int, smoothing: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        return align(rolling_sum(_position(columns, minutes), smoothing) / smoothing, len(columns))
+
+    return _of_set_2(
+        name=f"stochastic_d_{minutes}",
+        inputs=("high", "low", "close"),
+        window=minutes + smoothing - 1,
+        unit="fraction of the range",
+        low=0.0,
+        high=1.0,
+        formula=f"mean of stochastic_k_{minutes} over {smoothing} min",
+        source="Lane 1984; TA-Lib STOCHF %D / 100",
+        compute=compute,
+    )
+
+
+def _rate_of_change(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        before = columns.close[..., : max(0, len(columns) - minutes)]
+        return align((columns.close[..., minutes:] - before) / before, len(columns))
+
+    return _of_set_2(
+        name=f"roc_{minutes}",
+        inputs=("close",),
+        window=minutes + 1,
+        unit="fraction",
+        low=-1.0,
+        high=None,
+        formula=f"close / close {minutes} min ago - 1",
+        source="TA-Lib ROCP",
+        compute=compute,
+    )
+
+
+_DIRECTION: Final = 14
+_DIRECTION_ALPHA = wilder_alpha(_DIRECTION)
+_DIRECTION_WINDOW = warmup(_DIRECTION_ALPHA) + 1
+
+
+def _directions(columns: Columns) -> tuple[Floats, Floats]:
+    """Wilder averages of the moves beyond the last high and low, from the first minute on that has them.
+
+    Of a minute that goes beyond both, only the greater counts; neither where they are equal. Moves of equal
+    ticks may differ by a rounding of the prices: they are compared as they are, as all suites do.
+    """
+
+    def averages(part: Columns) -> tuple[Floats, Floats]:
+        up, down = change(part.high), -change(part.low)
+        plus = average(np.maximum(up, 0.0) * (up > down), _DIRECTION_ALPHA)
+        minus = average(np.maximum(down, 0.0) * (down > up), _DIRECTION_ALPHA)
+        return plus[..., _DIRECTION_WINDOW - 2 :], minus[..., _DIRECTION_WINDOW - 2 :]
+
+    return columns.derived("directions", averages)
+
+
+def _average_range(columns: Columns) -> Floats:
+    """The Wilder average of the true range, from the first minute on that has it."""
+
+    def ranges(part: Columns) -> Floats:
+        return average(true_range(part), _DIRECTION_ALPHA)[..., _DIRECTION_WINDOW - 2 :]
+
+    return columns.derived("directional_range", ranges)
+
+
+def _directional_indicator(side: int, name: str, move: str) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        return align(_directions(columns)[side] / _average_range(columns), len(columns))
+
+    return _of_set_2(
+        name=f"{name}_di_{_DIRECTION}",
+        inputs=("high", "low", "close"),
+        window=_DIRECTION_WINDOW,
+        unit="fraction of the true range",
+        low=0.0,
+        high=1.0,
+        formula=f"Wilder averages ({_DIRECTION}): {move}, where that is the greater move / true range",
+        source=f"Wilder 1978; TA-Lib {name.upper()}_DI / 100",
+        compute=compute,
+    )
+
+
+def _directional_index() -> Feature:
+    def compute(columns: Columns) -> Floats:
+        plus, minus = _directions(columns)
+        return align(average(np.abs(plus - minus) / (plus + minus), _DIRECTION_ALPHA), len(columns))
+
+    return _of_set_2(
+        name=f"adx_{_DIRECTION}",
+        inputs=("high", "low"),
+        window=_DIRECTION_WINDOW + warmup(_DIRECTION_ALPHA) - 1,
+        unit="fraction",
+        low=0.0,
+        high=1.0,
+        formula=f"Wilder average ({_DIRECTION}) of |p - m| / (p + m), p and m being plus_di and minus_di",
+        source="Wilder 1978; TA-Lib ADX / 100",
+        compute=compute,
+    )
+
+
+def _typical_price(columns: Columns) -> Floats:
+    return columns.derived("typical_price", lambda part: (part.high + part.low + part.close) / 3.0)
+
+
+def _commodity_channel(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        prices, n = _typical_price(columns), len(columns)
+        newest = prices[..., minutes - 1 :]
+        offsets = [prices[..., minutes - 1 - k : max(0, n - k)] - newest for k in range(1, minutes)]
+        mean = sum(offsets[1:], offsets[0]) / minutes
+        deviation = np.abs(mean)  # that of the newest, whose offset is 0
+        for offset in offsets:
+            deviation += np.abs(offset - mean)
+        return align(-mean / (1.5 / minutes * deviation), n)
+
+    reach = minutes / 2.0 / 1.5
+    return _of_set_2(
+        name=f"cci_{minutes}",
+        inputs=("high", "low", "close"),
+        window=minutes,
+        unit="CCI / 100",
+        low=-reach,
+        high=reach,
+        formula=f"(t - mean t) / (1.5 mean |t - mean t|) over {minutes} min, t = (high + low + close) / 3",
+        source="Lambert 1980; TA-Lib CCI / 100",
+        compute=compute,
+    )
+
+
+def _aroon_oscillator(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        oscillator = by_symbol(
+            lambda high, low: talib.AROONOSC(high, low, timeperiod=minutes), columns.high, columns.low
+        )
+        return oscillator / 100.0
+
+    return _of_set_2(
+        name=f"aroon_oscillator_{minutes}",
+        inputs=("high", "low"),
+        window=minutes + 1,
+        unit="fraction of the window",
+        low=-1.0,
+        high=1.0,
+        formula=f"(minutes since lowest low - since highest high) / {minutes}, of equal ones the newest",
+        source="Chande 1995; TA-Lib AROONOSC / 100",
+        compute=compute,
+    )
+
+
+_ROUNDING: Final = 1e-14
+"""More than adding three prices rounds off, less than any tick: 22 % of SOLUSDT's windows hold a minute whose
+three prices add up to those of the minute before but for it."""
+
+
+def _money_flow(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        prices = _typical_price(columns)
+        moves = change(prices)
+        moves = np.where(np.abs(moves) <= _ROUNDING * prices[..., 1:], 0.0, moves)
+        flow = np.sign(moves) * prices[..., 1:] * columns.volume[..., 1:]
+        rising = rolling_sum(np.maximum(flow, 0.0), minutes)
+        falling = rolling_sum(np.maximum(-flow, 0.0), minutes)
+        return align(rising / (rising + falling), len(columns))
+
+    return _of_set_2(
+        name=f"money_flow_{minutes}",
+        inputs=("high", "low", "close", "volume"),
+        window=minutes + 1,
+        unit="fraction",
+        low=0.0,
+        high=1.0,
+        formula=f"r / (r + f), {minutes} min sums of t volume where t = (high + low + close) / 3 rose, fell",
+        source="Quong and Soudack 1989; TA-Lib MFI / 100",
+        compute=compute,
+    )
+
+
+def _ultimate_oscillator(minutes: int) -> Feature:
+    def twice(sums: Floats, width: int) -> Floats:
+        return sums[..., width:] + sums[..., : max(0, sums.shape[-1] - width)]
+
+    def compute(columns: Columns) -> Floats:
+        pressure = columns.close[..., 1:] - np.minimum(columns.low[..., 1:], columns.close[..., :-1])
+        sums = [
+            rolling_sum(values, minutes)[..., minutes - 1 :] for values in (pressure, true_range(columns))
+        ]
+        short = sums[0] / sums[1]
+        sums = [twice(values, minutes) for values in sums]
+        middle = sums[0] / sums[1]
+        sums = [twice(values, 2 * minutes) for values in sums]
+        long = sums[0] / sums[1]
+        n = len(columns)
+        return (4.0 * align(short, n) + 2.0 * align(middle, n) + align(long, n)) / 7.0
+
+    return _of_set_2(
+        name="ultimate_oscillator",
+        inputs=("high", "low", "close"),
+        window=4 * minutes + 1,
+        unit="fraction",
+        low=0.0,
+        high=1.0,
+        formula="(4 a + 2 b + c) / 7, for 7, 14, 28 min: sum of close - true low / sum of true range",
+        source="Williams 1985; TA-Lib ULTOSC / 100",
+        compute=compute,
+    )
+
+
+def _trix(period: int) -> Feature:
+    alpha = ema_alpha(period)
+
+    def compute(columns: Columns) -> Floats:
+        smooth = columns.close
+        for _ in range(3):
+            smooth = average(smooth, alpha)[..., warmup(alpha) - 1 :]
+        return align(change(smooth) / smooth[..., :-1], len(columns))
+
+    return _of_set_2(
+        name=f"trix_{period}",
+        inputs=("close",),
+        window=3 * warmup(alpha) - 1,
+        unit="fraction per minute",
+        low=-1.0,
+        high=None,
+        formula=f"x / x one min before - 1, x = EMA {period} of EMA {period} of EMA {period} of the close",
+        source="Hutson 1983; TA-Lib TRIX / 100",
+        compute=compute,
+    )
+
+
 FEATURES: Final = (
     _relative_strength(14),
     _macd("macd", _macd_line, _LINE_WINDOW, "(EMA 12 - EMA 26 of the close) / close"),
@@ -94,4 +353,15 @@ FEATURES: Final = (
         "(MACD line - its EMA 9) / close",
         "Aspray 1986; TA-Lib MACD",
     ),
+    _stochastic_k(14),
+    _stochastic_d(14, smoothing=3),
+    _rate_of_change(10),
+    _directional_index(),
+    _directional_indicator(0, "plus", "rise of the high"),
+    _directional_indicator(1, "minus", "fall of the low"),
+    _commodity_channel(20),
+    _aroon_oscillator(25),
+    _money_flow(14),
+    _ultimate_oscillator(7),
+    _trix(15),
 )

@@ -1,16 +1,21 @@
-"""How much trades, who takes, and at what average price."""
+"""How much trades, who takes, at what average price, and what it moves."""
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Final
+
+import numpy as np
 
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
-from marketdata.features.rolling import rolling_sum, spread
+from marketdata.features.fold import State, align, fold
+from marketdata.features.rolling import change, comoments, rolling_sum, spread
+from marketdata.features.series import log_returns
 
 
-def _zscore(column: str, minutes: int) -> Feature:
+def _zscore(column: str, minutes: int, since_version: int = 1) -> Feature:
     def compute(columns: Columns) -> Floats:
         values: Floats = getattr(columns, column)
         distance, deviation = spread(values, minutes)
@@ -20,7 +25,7 @@ def _zscore(column: str, minutes: int) -> Feature:
     return Feature(
         name=f"{column}_zscore_{minutes}m",
         group="volume",
-        since_version=1,
+        since_version=since_version,
         inputs=(column,),
         window=minutes,
         unit="standard deviations",
@@ -32,14 +37,14 @@ def _zscore(column: str, minutes: int) -> Feature:
     )
 
 
-def _taker_ratio(minutes: int) -> Feature:
+def _taker_ratio(minutes: int, since_version: int = 1) -> Feature:
     def compute(columns: Columns) -> Floats:
         return rolling_sum(columns.taker_buy_volume, minutes) / rolling_sum(columns.volume, minutes)
 
     return Feature(
         name=f"taker_ratio_{minutes}m",
         group="volume",
-        since_version=1,
+        since_version=since_version,
         inputs=("volume", "taker_buy_volume"),
         window=minutes,
         unit="fraction of the volume",
@@ -71,10 +76,131 @@ def _vwap_distance(minutes: int) -> Feature:
     )
 
 
+_of_set_2 = partial(Feature, group="volume", since_version=2)
+
+
+def _merge_ages(newer: State, older: State, n: int, _: int) -> State:
+    """Sums of values, of values times their age and times its square; the newest minute's age is 0."""
+    (zero, one, two), (total, aged, squared) = newer, older
+    return zero + total, one + (aged + n * total), two + (squared + 2 * n * aged + n * n * total)
+
+
+def _balance_slope(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        """A slope is a weighted mean of the steps: 6 j (n - j) / (n (n^2 - 1)) for the j-th of n - 1."""
+        steps = np.sign(change(columns.close)) * columns.volume[..., 1:]
+        nothing = np.zeros_like(steps)
+        zero, one, two = fold((steps, nothing, nothing), minutes - 1, _merge_ages)
+        weighted = (minutes - 1) * zero + (minutes - 2) * one - two
+        mean_volume = rolling_sum(columns.volume, minutes) / minutes
+        return align(weighted * (6.0 / (minutes * (minutes**2 - 1))), len(columns)) / mean_volume
+
+    reach = 6.0 * (minutes // 2) * (minutes - minutes // 2) / (minutes**2 - 1)
+    return _of_set_2(
+        name=f"obv_slope_{minutes}m",
+        inputs=("close", "volume"),
+        window=minutes,
+        unit="mean volumes per minute",
+        low=-reach,
+        high=reach,
+        formula=f"least-squares slope of on-balance volume over {minutes} min / mean volume",
+        source="Granville 1963; TA-Lib LINEARREG_SLOPE of OBV / SMA of volume",
+        compute=compute,
+    )
+
+
+def _illiquidity(columns: Columns, minutes: int) -> Floats:
+    """The mean of |return| / quote_volume over those of the newest minutes in which anything traded."""
+    quote = columns.quote_volume[..., 1:]
+    # Compared so that an unknown volume stays unknown, rather than counting as none.
+    impact = np.where(quote == 0.0, 0.0, np.abs(log_returns(columns)) / quote)
+    return rolling_sum(impact, minutes) / rolling_sum(np.where(quote == 0.0, 0.0, 1.0), minutes)
+
+
+def _amihud_ratio(short: int, long: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        return align(_illiquidity(columns, short) / _illiquidity(columns, long), len(columns))
+
+    return _of_set_2(
+        name=f"amihud_ratio_{short}m_{long}m",
+        inputs=("close", "quote_volume"),
+        window=long + 1,
+        unit="ratio",
+        low=0.0,
+        high=float(long - short + 1),  # all of the long mean's impact in the short one's only trading minute
+        formula=f"mean of |return_1m| / quote_volume where that is not 0, over {short} min / over {long} min",
+        source="Amihud 2002",
+        compute=compute,
+    )
+
+
+def _chaikin(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        span = columns.high - columns.low
+        leaning = (columns.close - columns.low) - (columns.high - columns.close)
+        flow = np.where(span == 0.0, 0.0, leaning / span) * columns.volume
+        return rolling_sum(flow, minutes) / rolling_sum(columns.volume, minutes)
+
+    return _of_set_2(
+        name=f"chaikin_money_flow_{minutes}",
+        inputs=("high", "low", "close", "volume"),
+        window=minutes,
+        unit="fraction of the volume",
+        low=-1.0,
+        high=1.0,
+        formula=f"sum of volume (2 close - high - low) / (high - low) / sum of volume, over {minutes} min",
+        source="Chaikin 1982; the steps of TA-Lib AD",
+        compute=compute,
+    )
+
+
+def _trade_size(columns: Columns, minutes: int) -> Floats:
+    return rolling_sum(columns.volume, minutes) / rolling_sum(columns.trades, minutes)
+
+
+def _trade_size_ratio(short: int, long: int) -> Feature:
+    return _of_set_2(
+        name=f"trade_size_ratio_{short}m_{long}m",
+        inputs=("volume", "trades"),
+        window=long,
+        unit="ratio",
+        low=0.0,
+        high=None,
+        formula=f"sum of volume / sum of trades, over {short} min / over {long} min",
+        source="Binance kline fields v and n",
+        compute=lambda columns: _trade_size(columns, short) / _trade_size(columns, long),
+    )
+
+
+def _return_volume_correlation(minutes: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        returns, volumes, both = comoments(log_returns(columns), columns.volume[..., 1:], minutes)
+        return align(np.clip(both / (np.sqrt(returns) * np.sqrt(volumes)), -1.0, 1.0), len(columns))
+
+    return _of_set_2(
+        name=f"return_volume_correlation_{minutes}m",
+        inputs=("close", "volume"),
+        window=minutes + 1,
+        unit="correlation",
+        low=-1.0,
+        high=1.0,
+        formula=f"correlation of the last {minutes} values of return_1m with the volumes of the same minutes",
+        source="Karpoff 1987",
+        compute=compute,
+    )
+
+
 FEATURES: Final = (
     _zscore("volume", 60),
     _zscore("trades", 60),
     _taker_ratio(1),
     _taker_ratio(15),
     _vwap_distance(60),
+    _zscore("volume", 1440, since_version=2),
+    _taker_ratio(60, since_version=2),
+    _balance_slope(60),
+    _amihud_ratio(60, 1440),
+    _chaikin(20),
+    _trade_size_ratio(15, 240),
+    _return_volume_correlation(60),
 )
