@@ -185,9 +185,11 @@ class FeatureTask:
                 )
                 if not await self._written(connection, rows):
                     alone += part
+        references: dict[tuple[int, int], Columns] = {}
         for symbol in alone:
-            while not await self._alone(connection, symbol, due[symbol], closes):
+            while not await self._alone(connection, symbol, due[symbol], closes, references):
                 self._board.drop(symbol)
+                references.clear()
         metrics.FEATURE_SECONDS.observe(self._clock.monotonic() - since)
         return wait
 
@@ -245,11 +247,18 @@ class FeatureTask:
         return Rows(symbols, result, _lacking(columns, result))
 
     async def _alone(
-        self, connection: Connection, symbol: str, candles: list[Candle], closes: dict[int, float]
+        self,
+        connection: Connection,
+        symbol: str,
+        candles: list[Candle],
+        closes: dict[int, float],
+        references: dict[tuple[int, int], Columns],
     ) -> bool:
         """Compute one symbol's rows, from the database where the board does not end before them.
 
-        False: the reference's candle came meanwhile, and the rows were not written.
+        ``references`` keeps the reference's minutes for the next symbol of the same turn, in which no mark is
+        taken: that halves the work of a start. False: its candle came meanwhile, and the rows were not
+        written.
         """
         start, end = candles[0].time, candles[-1].time + MINUTE_MS
         known = self._board.end(symbol)
@@ -257,7 +266,12 @@ class FeatureTask:
         # A minute between them came another way: a late frame, a repair, an outage. It may be stored, and its
         # stale mark settled, by now: what these rows see must not be older.
         if known != start or count != len(candles) or (symbol != REFERENCE and start not in closes):
-            window = await store.load_window(connection, symbol, start - MAX_WINDOW * MINUTE_MS, end)
+            span = start - MAX_WINDOW * MINUTE_MS, end
+            if span not in references:
+                references[span] = await store.load_window(connection, REFERENCE, *span)
+            window = references[span]
+            if symbol != REFERENCE:
+                window = await store.load_window(connection, symbol, *span, window)
             self._take_books(symbol, end)
         else:
             before = self._board.columns(symbol)

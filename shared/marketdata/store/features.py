@@ -38,14 +38,22 @@ def merge(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-async def load_window(connection: Connection, symbol: str, start: int, end: int) -> Columns:
+async def load_window(
+    connection: Connection, symbol: str, start: int, end: int, reference: Columns | None = None
+) -> Columns:
     """Return the minutes ``[start, end)`` (Unix ms) of ``symbol`` beside the reference's, at one moment.
 
-    Minutes of an outage, provisional or confirmed, are flat at the close before it.
+    ``reference`` are the REFERENCE's own minutes where they are in hand: then they are of another moment, and
+    what changed between the two is marked stale. Minutes of an outage, provisional or confirmed, are flat at
+    the close before it.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         own = await _load(connection, symbol, start, end)
-        return own.beside(own if symbol == REFERENCE else await _load(connection, REFERENCE, start, end))
+        if symbol == REFERENCE:
+            return own.beside(own)
+        if reference is None:
+            reference = await _load(connection, REFERENCE, start, end)
+        return own.beside(reference)
 
 
 async def _load(connection: Connection, symbol: str, start: int, end: int) -> Columns:
