@@ -5,16 +5,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
 
+import numpy as np
+
+from data_feeder.board import Board
 from data_feeder.buffer import Item
+from data_feeder.patience import ReferencePatience
 from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock, MarketClock
 from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect, explain
-from marketdata.features.columns import Columns
-from marketdata.features.engine import Result, compute
+from marketdata.features.columns import PRESENT, REFERENCE, Columns
+from marketdata.features.cross import CROSS_WINDOW
+from marketdata.features.engine import Result, compute, compute_instant
 from marketdata.features.registry import MAX_WINDOW
 from marketdata.log import get_logger
 from marketdata.models import MINUTE_MS, Candle
@@ -30,23 +36,44 @@ PENDING_MOST: Final = 20_000
 """Candles kept for the live path; beyond that their rows are left to ``mark_unfinished``."""
 BOOKS_MOST: Final = 1440
 """Book minutes of a symbol kept for candles still to come."""
+TOGETHER_MOST: Final = 64
+"""Symbols computed and written at once: what a core's cache holds, and no long turn of the event loop."""
+
+
+class Rows(NamedTuple):
+    """Rows to be written: ``result``'s, of one symbol each or all of one.
+
+    ``lacking`` are the minutes (Unix ms) of the reference that they were computed without.
+    """
+
+    symbols: str | list[str]
+    result: Result
+    lacking: list[int]
 
 
 class FeatureTask:
     """Keeps ``feature_values`` equal to what the stored candles say."""
 
-    def __init__(self, settings: DatabaseSettings, market: MarketClock, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        market: MarketClock,
+        clock: Clock,
+        symbols: Sequence[str] = (),
+    ) -> None:
         self.rows_written = 0
         self.newest_row: int | None = None
         self.problem: str | None = None
         self._settings = settings
         self._market = market
         self._clock = clock
+        self._patience = ReferencePatience(captured=REFERENCE in symbols)
         self._pending: dict[str, list[Candle]] = defaultdict(list)
         self._pending_count = 0
         self._since = 0.0
         self._books: dict[str, dict[int, BookMinute]] = defaultdict(dict)
-        self._windows: dict[str, Columns] = {}
+        self._board = Board(MAX_WINDOW)
+        self._overtaken: set[str] = set()
         self._overflowed = False
         self._work = asyncio.Event()
 
@@ -62,19 +89,23 @@ class FeatureTask:
             if len(waiting) > BOOKS_MOST:
                 # A symbol whose candles do not come: what it needs then is read from the database.
                 waiting.clear()
-                self._windows.pop(row.symbol, None)
+                self._overtaken.add(row.symbol)
+        now = self._clock.monotonic()
+        for item in batch:
+            self._patience.committed(item.candle, now)
         head = [item for item in batch if item.is_head]
         if not head:
+            # It may be the reference, however late.
+            self._work.set()
             return
         if not exact or self._pending_count + len(head) > PENDING_MOST:
             self._overflowed = True
             self._pending.clear()
-            self._windows.clear()
             self._pending_count = 0
             self._work.set()
             return
         if not self._pending_count:
-            self._since = self._clock.monotonic()
+            self._since = now
         for item in head:
             self._pending[item.candle.symbol].append(item.candle)
         self._pending_count += len(head)
@@ -102,75 +133,187 @@ class FeatureTask:
                 self.problem = f"an unexpected error: {explain(error)}"
                 metrics.TASK_FAILURES.labels("features").inc()
                 log.exception("features_failed")
-            self._windows.clear()
+            self._board.clear()
             await self._clock.sleep(next(waits))
 
     async def _serve(self, connection: Connection) -> AsyncIterator[None]:
         """Compute for ever; yields after each turn that succeeded."""
         stale_at = self._clock.monotonic()
         while True:
-            if self._pending_count or self._overflowed:
-                await self._live(connection)
+            self._work.clear()
+            wait = await self._live(connection)
             now = self._clock.monotonic()
             if now >= stale_at and not await self._refresh(connection):
                 stale_at = now + STALE_POLL_SECONDS
             yield
-            if not self._pending_count and not self._overflowed:
-                self._work.clear()
-                try:
-                    async with asyncio.timeout(max(0.0, stale_at - self._clock.monotonic())):
-                        await self._work.wait()
-                except TimeoutError:
-                    continue
+            await self._pause(min(wait, stale_at - self._clock.monotonic()))
 
-    async def _live(self, connection: Connection) -> None:
+    async def _pause(self, seconds: float) -> None:
+        """Return when something is offered, or after ``seconds``."""
+        if seconds <= 0 or self._work.is_set():
+            return
+        waiting = [
+            asyncio.ensure_future(self._work.wait()),
+            asyncio.ensure_future(self._clock.sleep(seconds)),
+        ]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+
+    async def _live(self, connection: Connection) -> float:
+        """Compute the rows that are due; return in how many seconds the next one is that waits."""
         if self._overflowed:
             self._overflowed = False
+            self._board.clear()
             await store.mark_unfinished(connection)
-        pending, self._pending = self._pending, defaultdict(list)
-        if not pending:
-            return
-        since, self._pending_count = self._since, 0
-        windows: dict[str, tuple[Columns, int]] = {}
-        for symbol, candles in pending.items():
-            candles.sort()
-            first, end = candles[0].time, candles[-1].time + MINUTE_MS
-            window = self._windows.get(symbol)
-            if (
-                window is None
-                or len(window) == 0
-                or window.time[-1] + MINUTE_MS > first
-                or end - first > CHUNK_MS
-            ):
-                window = await store.load_window(connection, symbol, first - MAX_WINDOW * MINUTE_MS, first)
-            start = int(window.time[-1]) + MINUTE_MS
-            books = self._take_books(symbol, start, end)
-            if len(candles) != (end - start) // MINUTE_MS:
-                # A minute between them came another way: a late frame, a repair, an outage. It may be
-                # stored, and its stale mark settled, by now: what these rows see must not be older.
-                window = await store.load_window(connection, symbol, first - MAX_WINDOW * MINUTE_MS, end)
-                windows[symbol] = window, (end - first) // MINUTE_MS
-                continue
-            rows = [candle[1:] for candle in candles]
-            later = Columns.from_rows(start, end, rows, (), books, float(window.close[-1]))
-            windows[symbol] = window.followed_by(later, keep=MAX_WINDOW + len(later)), len(later)
-        # Off the event loop: a minute of many symbols must not keep the sockets waiting.
-        results = await asyncio.to_thread(_compute, windows)
-        written = await store.insert(connection, results, known_at=self._market.now_ms)
-        for symbol, (window, _) in windows.items():
-            self._windows[symbol] = window.part(max(0, len(window) - MAX_WINDOW), len(window))
-        self._count("live", written, results)
+        for symbol in self._overtaken:
+            self._board.drop(symbol)
+        self._overtaken.clear()
+        since, (due, wait) = self._since, self._take_due()
+        if not due:
+            return wait
+        together, alone = self._sorted_out(due)
+        closes = await self._reference_closes(connection, due)
+        for minute, symbols in sorted(together.items()):
+            for part in _parts(self._board.in_order(symbols)):
+                candles = [due[symbol][0] for symbol in part]
+                books = [self._take_book(symbol, minute) for symbol in part]
+                rows = await asyncio.to_thread(
+                    self._together, minute, candles, books, closes.get(minute, np.nan)
+                )
+                if not await self._written(connection, rows):
+                    alone += part
+        references: dict[tuple[int, int], Columns] = {}
+        for symbol in alone:
+            while not await self._alone(connection, symbol, due[symbol], closes, references):
+                self._board.drop(symbol)
+                references.clear()
         metrics.FEATURE_SECONDS.observe(self._clock.monotonic() - since)
+        return wait
 
-    def _take_books(self, symbol: str, start: int, end: int) -> list[tuple[int, float, float]]:
-        """Return the book minutes of ``[start, end)`` and forget them and the older ones.
+    def _take_due(self) -> tuple[dict[str, list[Candle]], float]:
+        """Take the candles whose rows wait for nothing, and how long the next of the others waits."""
+        now = self._clock.monotonic()
+        due: dict[str, list[Candle]] = {}
+        kept: dict[str, list[Candle]] = defaultdict(list)
+        soonest = STALE_POLL_SECONDS
+        for symbol, candles in self._pending.items():
+            candles.sort()
+            waits = [self._patience.waits(candle, now) for candle in candles]
+            ready = next((place for place, wait in enumerate(waits) if wait > 0), len(waits))
+            if ready:
+                due[symbol] = candles[:ready]
+            if ready < len(candles):
+                kept[symbol] = candles[ready:]
+                soonest = min(soonest, waits[ready])
+        self._pending = kept
+        self._pending_count = sum(map(len, kept.values()))
+        return due, soonest
+
+    def _sorted_out(self, due: dict[str, list[Candle]]) -> tuple[dict[int, list[str]], list[str]]:
+        """Return by minute the symbols that are exactly one ahead of the board, and all others."""
+        together: dict[int, list[str]] = defaultdict(list)
+        alone = []
+        for symbol, candles in due.items():
+            if len(candles) == 1 and self._board.end(symbol) == candles[0].time:
+                together[candles[0].time].append(symbol)
+            else:
+                alone.append(symbol)
+        return together, alone
+
+    async def _reference_closes(
+        self, connection: Connection, due: dict[str, list[Candle]]
+    ) -> dict[int, float]:
+        """What the database says now of the reference in the minutes that are new: a repair may have been
+        settled since its candle was offered.
+        """
+        minutes = {c.time for symbol, candles in due.items() if symbol != REFERENCE for c in candles}
+        if not minutes or max(minutes) - min(minutes) > CHUNK_MS:
+            return {}
+        start, end = min(minutes), max(minutes) + MINUTE_MS
+        closes = await store.load_reference(connection, start, end)
+        return dict(zip(range(start, end, MINUTE_MS), closes.tolist(), strict=True))
+
+    def _together(
+        self, minute: int, candles: list[Candle], books: list[tuple[float, float]], reference: float
+    ) -> Rows:
+        """Add a minute of several symbols to the board and compute their rows. Runs beside the event loop."""
+        self._board.append(minute, candles, books, reference)
+        symbols = [candle.symbol for candle in candles]
+        columns = self._board.together(symbols, minute + MINUTE_MS)
+        result = compute_instant(columns)
+        return Rows(symbols, result, _lacking(columns, result))
+
+    async def _alone(
+        self,
+        connection: Connection,
+        symbol: str,
+        candles: list[Candle],
+        closes: dict[int, float],
+        references: dict[tuple[int, int], Columns],
+    ) -> bool:
+        """Compute one symbol's rows, from the database where the board does not end before them.
+
+        ``references`` keeps the reference's minutes for the next symbol of the same turn, in which no mark is
+        taken: that halves the work of a start. False: its candle came meanwhile, and the rows were not
+        written.
+        """
+        start, end = candles[0].time, candles[-1].time + MINUTE_MS
+        known = self._board.end(symbol)
+        count = (end - start) // MINUTE_MS
+        # A minute between them came another way: a late frame, a repair, an outage. It may be stored, and its
+        # stale mark settled, by now: what these rows see must not be older.
+        if known != start or count != len(candles) or (symbol != REFERENCE and start not in closes):
+            span = start - MAX_WINDOW * MINUTE_MS, end
+            if span not in references:
+                references[span] = await store.load_window(connection, REFERENCE, *span)
+            window = references[span]
+            if symbol != REFERENCE:
+                window = await store.load_window(connection, symbol, *span, window)
+            self._take_books(symbol, end)
+        else:
+            before = self._board.columns(symbol)
+            books = [
+                (b.time, b.spread_bps, b.imbalance) for b in self._take_books(symbol, end) if b.time >= start
+            ]
+            later = Columns.from_rows(start, end, [candle[1:] for candle in candles], (), books)
+            reference = [c.close if symbol == REFERENCE else closes[c.time] for c in candles]
+            window = before.followed_by(replace(later, reference_close=np.array(reference)))
+        # Off the event loop: what takes long must not keep the sockets waiting.
+        result = await asyncio.to_thread(compute, window, count)
+        lacking = [] if symbol == REFERENCE else _lacking(window, result)
+        if not await self._written(connection, Rows(symbol, result, lacking)):
+            return False
+        self._board.put(symbol, window)
+        return True
+
+    async def _written(self, connection: Connection, rows: Rows) -> bool:
+        """Write live rows, unless what they were computed without has come: then return False."""
+        async with store.still_lacking(connection, rows.lacking) as sure:
+            if not sure:
+                return False
+            written = await store.insert(
+                connection, [(rows.symbols, rows.result)], known_at=self._market.now_ms
+            )
+        self._count("live", written, rows.result)
+        return True
+
+    def _take_book(self, symbol: str, minute: int) -> tuple[float, float]:
+        """Return the spread and the imbalance of a minute, NaN where the book was not seen."""
+        for book in self._take_books(symbol, minute + MINUTE_MS):
+            if book.time == minute:
+                return book.spread_bps, book.imbalance
+        return np.nan, np.nan
+
+    def _take_books(self, symbol: str, end: int) -> list[BookMinute]:
+        """Return the book minutes before ``end`` and forget them.
 
         Those of later minutes wait for their candles, which may be committed in a later batch.
         """
         waiting = self._books[symbol]
-        due = [time for time in waiting if time < end]
-        taken = [waiting.pop(time) for time in due]
-        return [(b.time, b.spread_bps, b.imbalance) for b in taken if b.time >= start]
+        return [waiting.pop(time) for time in [time for time in waiting if time < end]]
 
     async def _refresh(self, connection: Connection) -> bool:
         """Compute one symbol's stale rows again; return False when there are none.
@@ -180,36 +323,79 @@ class FeatureTask:
         stale = await store.take_stale(connection)
         if stale is None:
             return False
-        self._windows.pop(stale.symbol, None)
+        # Its minutes of the reference go with its own: whichever of the two changed.
+        self._board.drop(stale.symbol)
         rows = 0
-        chunks = [
-            (max(start, end - (n + 1) * CHUNK_MS), end - n * CHUNK_MS)
-            for start, end in reversed(stale.ranges)
-            for n in range(-(-(end - start) // CHUNK_MS))
-        ]
-        for start, end in chunks:
-            window = await store.load_window(
-                connection, stale.symbol, start - (MAX_WINDOW + 1) * MINUTE_MS, end - MINUTE_MS
-            )
-            result = await asyncio.to_thread(compute, window, (end - start) // MINUTE_MS)
-            written = await store.replace(connection, stale.symbol, result, known_at=self._market.now_ms)
+        newest: Columns | None = None
+        for place, (start, end) in enumerate(_chunks(stale.ranges)):
+            while (again := await self._again(connection, stale.symbol, start, end)) is None:
+                pass
+            written, window = again
             rows += written
-            self._count("again", written, [(stale.symbol, result)])
+            if place == 0:
+                newest = _up_to_the_last_candle(window)
             if self._pending_count or self._overflowed:
                 await self._live(connection)
-                self._windows.pop(stale.symbol, None)
+                self._board.drop(stale.symbol)
+                newest = None
+        if newest is not None:
+            # Else the next minute would read the same from the database: for every symbol, after a repair of
+            # the reference.
+            self._board.put(stale.symbol, newest)
         await store.settle_stale(connection, stale.ids)
         if rows:
             log.info("features_recomputed", symbol=stale.symbol, rows=rows)
         return True
 
-    def _count(self, path: str, written: int, results: list[tuple[str, Result]]) -> None:
+    async def _again(
+        self, connection: Connection, symbol: str, start: int, end: int
+    ) -> tuple[int, Columns] | None:
+        """Compute the rows ``[start, end)`` (instants) from the database; return how many changed, and the
+        minutes. None: the reference's candle came meanwhile, and the rows were not written.
+        """
+        first = start - (MAX_WINDOW + 1) * MINUTE_MS
+        window = await store.load_window(connection, symbol, first, end - MINUTE_MS)
+        result = await asyncio.to_thread(compute, window, (end - start) // MINUTE_MS)
+        lacking = [] if symbol == REFERENCE else _lacking(window, result)
+        async with store.still_lacking(connection, lacking) as sure:
+            if not sure:
+                return None
+            written = await store.replace(connection, symbol, result, known_at=self._market.now_ms)
+        self._count("again", written, result)
+        return written, window
+
+    def _count(self, path: str, written: int, result: Result) -> None:
         self.rows_written += written
         metrics.FEATURE_ROWS.labels(path).inc(written)
-        for _, result in results:
-            if result.emit.any():
-                self.newest_row = max(self.newest_row or 0, int(result.time[result.emit][-1]))
+        if result.emit.any():
+            self.newest_row = max(self.newest_row or 0, int(result.time[result.emit].max()))
 
 
-def _compute(windows: dict[str, tuple[Columns, int]]) -> list[tuple[str, Result]]:
-    return [(symbol, compute(window, last)) for symbol, (window, last) in windows.items()]
+def _lacking(columns: Columns, result: Result) -> list[int]:
+    """The minutes (Unix ms) of the reference that these rows, the newest, were computed without."""
+    if not result.emit.any():
+        return []
+    first, last = int(result.time[0]), int(result.time[result.emit].max())
+    near = (columns.time >= first - CROSS_WINDOW * MINUTE_MS) & (columns.time < last)
+    absent = np.isnan(np.atleast_2d(columns.reference_close)).any(axis=0)
+    found: list[int] = columns.time[near & absent].tolist()
+    return found
+
+
+def _up_to_the_last_candle(window: Columns) -> Columns:
+    real = np.flatnonzero(window.state == PRESENT)
+    return window.part(0, int(real[-1]) + 1 if len(real) else 0)
+
+
+def _parts(symbols: list[str]) -> Iterator[list[str]]:
+    for first in range(0, len(symbols), TOGETHER_MOST):
+        yield symbols[first : first + TOGETHER_MOST]
+
+
+def _chunks(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same instants in pieces of CHUNK_MS at most, newest first."""
+    return [
+        (max(start, end - (n + 1) * CHUNK_MS), end - n * CHUNK_MS)
+        for start, end in reversed(ranges)
+        for n in range(-(-(end - start) // CHUNK_MS))
+    ]

@@ -59,7 +59,7 @@ class Feeder:
         self._status = Status()
         self._buffer = Buffer() if buffer is None else buffer
         self._announcer = Announcer(settings.gap_handler_url, backfill_token)
-        self._features = FeatureTask(settings.database, self._market, self._clock)
+        self._features = FeatureTask(settings.database, self._market, self._clock, settings.symbols)
         self._writer: Writer | None = None
         self._watchdog: Watchdog | None = None
         self._auditor: Auditor | None = None

@@ -58,8 +58,12 @@ def runs(minutes: Iterable[int]) -> list[tuple[int, int]]:
 
 async def assert_features_equal_batch(
     connection: Connection, symbols: Sequence[str], first: int, end: int
-) -> None:
-    """Every stored candle has its feature row, equal to what one batch over all candles gives."""
+) -> float:
+    """Every stored candle has its feature row, equal to what one batch over all candles gives.
+
+    Returns the greatest difference of any value.
+    """
+    greatest = 0.0
     for symbol in symbols:
         window = await features.load_window(connection, symbol, first - MAX_WINDOW * MINUTE_MS, end)
         batch = compute(window)
@@ -86,8 +90,10 @@ async def assert_features_equal_batch(
                 f" most of all {NAMES[worst]}: {live[rows[:4], worst]}, right {right[rows[:4], worst]};"
                 f" {[name for name, bad in zip(NAMES, unlike.any(axis=0), strict=True) if bad]}"
             )
+        greatest = max(greatest, float(np.nanmax(np.abs(live - right), initial=0.0)))
         coverage = np.array([r["window_coverage"] for r in records])
         np.testing.assert_allclose(coverage, batch.window_coverage[batch.emit], rtol=0, atol=1e-9)
+    return greatest
 
 
 def spans(minutes: Iterable[int]) -> str:

@@ -28,7 +28,7 @@ def result(*minutes: int, value: float = 0.25) -> Result:
 
 
 async def test_the_cache_is_json_text_with_null_for_what_is_not_defined(market: Connection) -> None:
-    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5) + 40)
+    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(101) + 40)
     record = await market.fetchrow("SELECT * FROM feature_cache WHERE time = $1", minute(5))
     assert record is not None
     assert isinstance(record["features_json"], str)
@@ -37,7 +37,7 @@ async def test_the_cache_is_json_text_with_null_for_what_is_not_defined(market: 
     assert parsed[NAMES[0]] == 0.25
     assert parsed[NAMES[1]] is None
     assert (record["feature_version"], record["window_coverage"]) == (FEATURE_VERSION, 0.5)
-    assert record["known_at"] == minute(5) + 40
+    assert record["known_at"] == minute(101) + 40
 
 
 async def test_the_matrix_has_one_typed_column_a_feature(market: Connection) -> None:
@@ -66,11 +66,22 @@ async def test_a_live_row_never_replaces_one_computed_from_more(market: Connecti
 
 
 async def test_an_equal_row_computed_again_keeps_its_known_at(market: Connection) -> None:
-    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5))
-    await features.replace(market, "BTCUSDT", result(5), known_at=minute(9))
-    assert await market.fetchval("SELECT known_at FROM feature_values") == minute(5)
-    await features.replace(market, "BTCUSDT", result(5, value=0.5), known_at=minute(9))
-    assert await market.fetchval("SELECT known_at FROM feature_values") == minute(9)
+    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(105))
+    await features.replace(market, "BTCUSDT", result(5), known_at=minute(109))
+    assert await market.fetchval("SELECT known_at FROM feature_values") == minute(105)
+    await features.replace(market, "BTCUSDT", result(5, value=0.5), known_at=minute(109))
+    assert await market.fetchval("SELECT known_at FROM feature_values") == minute(109)
+
+
+@pytest.mark.parametrize("path", ["insert", "replace"])
+async def test_no_row_was_known_before_the_candles_in_it(market: Connection, path: str) -> None:
+    """A repair by another service may have brought the market's time further than this process has heard."""
+    known_at = minute(100)
+    if path == "insert":
+        await features.insert(market, [("BTCUSDT", result(5))], known_at=known_at)
+    else:
+        await features.replace(market, "BTCUSDT", result(5), known_at=known_at)
+    assert await market.fetchval("SELECT known_at FROM feature_values") == minute(100) + 5000
 
 
 async def test_a_window_is_the_candles_the_books_and_flat_outages(market: Connection) -> None:

@@ -126,10 +126,58 @@ RETURNS timestamptz LANGUAGE sql STABLE AS $$
             AND tstzrange(gap_start, gap_end) && tstzrange(p_from, NULL)) AS outages
 $$;
 
+-- Two transactions agree on whether the reference's newest candle is there: the one that brings it (shared) and
+-- the one that writes rows of others without it (alone).
+CREATE OR REPLACE FUNCTION lock_reference(p_reference text, p_shared boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_shared THEN
+        PERFORM pg_advisory_xact_lock_shared(hashtextextended('reference:' || p_reference, 0));
+    ELSE
+        PERFORM pg_advisory_xact_lock(hashtextextended('reference:' || p_reference, 0));
+    END IF;
+END
+$$;
+
+-- Cross features compare every symbol with the reference: what happens to its minutes [p_from, p_to) makes the
+-- rows of all others stale, p_window minutes far, as far as rows are kept. p_head: new minutes in the stream's own
+-- order, which a row lacks only if it did not wait for them. Such a row is looked for after the lock, by a
+-- statement of its own: it is seen if it is written, and if it is not yet, its writer will see the candle.
+CREATE OR REPLACE FUNCTION mark_beside(
+    p_reference text, p_from timestamptz, p_to timestamptz, p_window integer, p_head boolean DEFAULT false
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    kept timestamptz;
+    reach timestamptz;
+BEGIN
+    IF p_head THEN
+        PERFORM lock_reference(p_reference, true);
+        IF coalesce((SELECT max(time) FROM feature_values) <= p_from, true) THEN
+            RETURN;
+        END IF;
+    END IF;
+    reach := flat_until(p_reference, p_from, p_to) + p_window * interval '1 minute';
+    kept := coalesce((SELECT least(time, now()) FROM market_clock), '-infinity') - interval '1 month';
+    IF reach <= kept THEN
+        RETURN;
+    END IF;
+    -- Of a change that is no head rows may be in the making: who has none yet is marked too.
+    INSERT INTO stale_features (symbol, from_time, to_time)
+    SELECT symbol, p_from + interval '1 minute', reach
+    FROM symbols
+    WHERE symbol <> p_reference
+      AND coalesce(expected_until > p_from, true) AND coalesce(first_kline < reach, true)
+      AND (NOT p_head OR EXISTS (SELECT FROM feature_values AS f WHERE f.symbol = symbols.symbol AND f.time > p_from));
+END
+$$;
+
+DROP FUNCTION IF EXISTS record_outage(text, timestamptz, timestamptz, interval, integer);
+
 -- The exchange has rows on both sides of [p_from, p_to) and none inside: a provisional outage, to be
--- looked at again p_confirm of market time later. It joins the provisional outages it touches.
+-- looked at again p_confirm of market time later. It joins the provisional outages it touches. p_reference is the
+-- symbol that all others are compared with, p_cross_window minutes far.
 CREATE OR REPLACE FUNCTION record_outage(
-    p_symbol text, p_from timestamptz, p_to timestamptz, p_confirm interval, p_window integer
+    p_symbol text, p_from timestamptz, p_to timestamptz, p_confirm interval, p_window integer,
+    p_reference text DEFAULT NULL, p_cross_window integer DEFAULT 0
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     part tstzrange;
@@ -153,6 +201,9 @@ BEGIN
                 '{"confirmed": false}');
         -- It may be what gives the outages after it their price.
         PERFORM mark_stale(p_symbol, lower(part), flat_until(p_symbol, lower(part), upper(part)), p_window);
+        IF p_symbol = p_reference THEN
+            PERFORM mark_beside(p_symbol, lower(part), upper(part), p_cross_window);
+        END IF;
     END LOOP;
 END
 $$;

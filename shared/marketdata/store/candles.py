@@ -15,6 +15,8 @@ import asyncpg
 from marketdata import metrics
 from marketdata.candles import candle_problem
 from marketdata.database import Connection
+from marketdata.features.columns import REFERENCE
+from marketdata.features.cross import CROSS_WINDOW
 from marketdata.features.registry import MAX_WINDOW
 from marketdata.models import Candle, Source
 from marketdata.store import ledger
@@ -75,7 +77,14 @@ async def _upsert(connection: Connection, rows: Sequence[Row], source: Source, h
     candles, known_at = zip(*rows, strict=True)
     columns = list(zip(*candles, strict=True))
     records: list[asyncpg.Record] = await connection.fetch(
-        QUERIES["upsert_candles"], *columns, known_at, source.value, head, MAX_WINDOW
+        QUERIES["upsert_candles"],
+        *columns,
+        known_at,
+        source.value,
+        head,
+        MAX_WINDOW,
+        REFERENCE,
+        CROSS_WINDOW,
     )
     return records[0]
 
@@ -98,6 +107,8 @@ async def _upsert_compared(
         head,
         MAX_WINDOW,
         max(row.known_at for row in rows),
+        REFERENCE,
+        CROSS_WINDOW,
     )
     return records[0]
 
@@ -110,8 +121,10 @@ async def write(
     A candle whose nine numbers are stored already is left alone, with its source and ``known_at``;
     REST and archive replace the stream's, never the reverse. ``head`` promises that no feature row
     can have been computed without these candles; for any other, and for every changed one, the
-    feature rows it reaches are marked in ``stale_features`` in the same transaction. Impossible
-    candles go to the ledger as ``invalid``. Raises asyncpg's errors; then nothing was written.
+    feature rows it reaches are marked in ``stale_features`` in the same transaction: the symbol's own,
+    and where it is the REFERENCE those of all others, CROSS_WINDOW minutes far. Others do not wait for
+    the REFERENCE for ever: its heads mark the rows that were written without them. Impossible candles
+    go to the ledger as ``invalid``. Raises asyncpg's errors; then nothing was written.
     """
     wanted, refused = prepare(rows)
     old, new = wanted, list[Row]()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import numpy as np
 
 from marketdata.database import Connection
-from marketdata.features.columns import REFERENCE, Columns
+from marketdata.features.columns import REFERENCE, Columns, Floats
 from marketdata.features.engine import Result
 from marketdata.features.registry import FEATURE_VERSION, NAMES
+from marketdata.models import MINUTE_MS
 from marketdata.store.queries import QUERIES
 
 
@@ -36,14 +38,22 @@ def merge(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-async def load_window(connection: Connection, symbol: str, start: int, end: int) -> Columns:
+async def load_window(
+    connection: Connection, symbol: str, start: int, end: int, reference: Columns | None = None
+) -> Columns:
     """Return the minutes ``[start, end)`` (Unix ms) of ``symbol`` beside the reference's, at one moment.
 
-    Minutes of an outage, provisional or confirmed, are flat at the close before it.
+    ``reference`` are the REFERENCE's own minutes where they are in hand: then they are of another moment, and
+    what changed between the two is marked stale. Minutes of an outage, provisional or confirmed, are flat at
+    the close before it.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         own = await _load(connection, symbol, start, end)
-        return own.beside(own if symbol == REFERENCE else await _load(connection, REFERENCE, start, end))
+        if symbol == REFERENCE:
+            return own.beside(own)
+        if reference is None:
+            reference = await _load(connection, REFERENCE, start, end)
+        return own.beside(reference)
 
 
 async def _load(connection: Connection, symbol: str, start: int, end: int) -> Columns:
@@ -61,15 +71,47 @@ async def _load(connection: Connection, symbol: str, start: int, end: int) -> Co
     )
 
 
-async def _write(
-    connection: Connection, query: str, results: Sequence[tuple[str, Result]], known_at: int
-) -> int:
+async def load_reference(connection: Connection, start: int, end: int) -> Floats:
+    """Return the REFERENCE's closes of the minutes ``[start, end)`` (Unix ms), flat in outages."""
+    closes = np.full((end - start) // MINUTE_MS, np.nan)
+    for record in await connection.fetch(QUERIES["reference_closes"], REFERENCE, start, end):
+        closes[(record["time"] - start) // MINUTE_MS] = record["close"]
+    if np.isnan(closes).any():
+        # They may lie in an outage. Rare, so that the candles alone are asked for first.
+        return (await _load(connection, REFERENCE, start, end)).close
+    return closes
+
+
+@asynccontextmanager
+async def still_lacking(connection: Connection, minutes: Sequence[int]) -> AsyncIterator[bool]:
+    """Whether ``minutes`` (Unix ms) of the REFERENCE are not stored: True stays true until the block ends.
+
+    Rows computed without them are to be written inside, in the transaction that this is. Where it yields
+    False they have come since, and the rows must be computed again; a candle that comes later finds the
+    rows and marks them. Without ``minutes`` there is nothing to ask.
+    """
+    if not minutes:
+        yield True
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT lock_reference($1, false)", REFERENCE)
+        yield not await connection.fetchval(
+            QUERIES["lacking_reference"], REFERENCE, list(minutes), min(minutes), max(minutes)
+        )
+
+
+Results = Sequence[tuple[str | Sequence[str], Result]]
+"""Rows to be written: those of one symbol, or of as many symbols as there are rows."""
+
+
+async def _write(connection: Connection, query: str, results: Results, known_at: int) -> int:
     symbols: list[str] = []
-    for symbol, result in results:
-        symbols += [symbol] * int(result.emit.sum())
+    for of, result in results:
+        names = [of] * len(result.emit) if isinstance(of, str) else of
+        symbols += [name for name, emit in zip(names, result.emit.tolist(), strict=True) if emit]
     if not symbols:
         return 0
-    status = await connection.execute(
+    record = await connection.fetchrow(
         QUERIES[query],
         symbols,
         np.concatenate([r.time[r.emit] for _, r in results]).tolist(),
@@ -79,16 +121,24 @@ async def _write(
         np.concatenate([r.window_coverage[r.emit] for _, r in results]).tolist(),
         known_at,
     )
-    return int(status.rsplit(" ", 1)[1])
+    assert record is not None
+    return int(record["written"])
 
 
-async def insert(connection: Connection, results: Sequence[tuple[str, Result]], *, known_at: int) -> int:
-    """Write live rows and return how many were new; one that is there was computed from more, and stays."""
+async def insert(connection: Connection, results: Results, *, known_at: int) -> int:
+    """Write live rows and return how many were new; one that is there was computed from more, and stays.
+
+    ``known_at`` is the exchange time (ms) in hand; rows get it or ``market_now()``, whichever is later. A
+    symbol's newest row is told of on the channel ``features``.
+    """
     return await _write(connection, "insert_features", results, known_at)
 
 
 async def replace(connection: Connection, symbol: str, result: Result, *, known_at: int) -> int:
-    """Write rows computed again and return how many changed; equal ones keep their ``known_at``."""
+    """Write rows computed again and return how many changed; equal ones keep their ``known_at``.
+
+    Times and the channel as for ``insert``.
+    """
     return await _write(connection, "replace_features", [(symbol, result)], known_at)
 
 

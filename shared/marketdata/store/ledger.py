@@ -9,6 +9,8 @@ import orjson
 from marketdata import metrics
 from marketdata.database import Connection
 from marketdata.errors import LeaseLostError
+from marketdata.features.columns import REFERENCE
+from marketdata.features.cross import CROSS_WINDOW
 from marketdata.features.registry import MAX_WINDOW
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
@@ -178,15 +180,18 @@ async def record_outage(
     """Note that the exchange has rows on both sides of ``[start, end)`` and none inside.
 
     Provisional: coverage still says missing until a second look ``confirm_seconds`` of market time
-    later. The feature rows that reach these minutes become stale, for they now enter as flat.
+    later. The feature rows that reach these minutes become stale, for they now enter as flat: those of
+    ``symbol``, and of all others where it is the REFERENCE.
     """
     await connection.execute(
-        "SELECT record_outage($1, $2, $3, make_interval(secs => $4), $5)",
+        "SELECT record_outage($1, $2, $3, make_interval(secs => $4), $5, $6, $7)",
         symbol,
         start,
         end,
         float(confirm_seconds),
         MAX_WINDOW,
+        REFERENCE,
+        CROSS_WINDOW,
     )
 
 

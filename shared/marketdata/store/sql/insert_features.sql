@@ -1,8 +1,21 @@
 -- Feature rows from one flat array: $1 symbol, $2 instants (ms), $3 values (NaN: not defined) row by
--- row, $4 features a row, $5 version, $6 window_coverage, $7 known_at (ms).
-INSERT INTO feature_values (symbol, time, feature_version, values, window_coverage, known_at)
-SELECT symbol, to_timestamp(instant / 1000.0), $5::integer,
-       array_replace(($3::float8[])[(row - 1) * $4::integer + 1 : row * $4::integer], 'NaN'::float8, NULL),
-       coverage, to_timestamp($7::bigint / 1000.0)
-FROM unnest($1::text[], $2::bigint[], $6::float8[]) WITH ORDINALITY AS i (symbol, instant, coverage, row)
-ON CONFLICT (symbol, time) DO NOTHING
+-- row, $4 features a row, $5 version, $6 window_coverage, $7 exchange time (ms) in hand. A symbol's newest row is told
+-- of on the channel 'features', in the same transaction: {"symbol": "BTCUSDT", "time": "2026-11-21T12:05:00Z"}.
+WITH written AS (
+    INSERT INTO feature_values (symbol, time, feature_version, values, window_coverage, known_at)
+    SELECT symbol, to_timestamp(instant / 1000.0), $5::integer,
+           array_replace(($3::float8[])[(row - 1) * $4::integer + 1 : row * $4::integer], 'NaN'::float8, NULL),
+           -- No earlier than the candles in it became known: the database may have been told by another service.
+           coverage, (SELECT greatest(to_timestamp($7::bigint / 1000.0), max(time)) FROM market_clock)
+    FROM unnest($1::text[], $2::bigint[], $6::float8[]) WITH ORDINALITY AS i (symbol, instant, coverage, row)
+    ON CONFLICT (symbol, time) DO NOTHING
+    RETURNING symbol, time
+), told AS (
+    SELECT pg_notify('features', format('{"symbol": %s, "time": "%s"}', to_json(symbol),
+                                        to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')))
+    FROM (SELECT symbol, max(time) AS time FROM written GROUP BY symbol) AS newest
+    -- Asked for all first: the minute's first rows are newer than every row.
+    WHERE time > coalesce((SELECT max(time) FROM feature_values), '-infinity')
+       OR NOT EXISTS (SELECT FROM feature_values AS later WHERE later.symbol = newest.symbol AND later.time > newest.time)
+)
+SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM told) AS told

@@ -1,6 +1,7 @@
 -- Candles that cannot lie in the columnstore yet: straight to ON CONFLICT.
 -- $1-$11 columns, $12 known_at (ms), $13 source, $14 head: no feature row can have been made without
--- them, $15 minutes of the longest feature window.
+-- them, $15 minutes of the longest feature window, $16 the symbol that all others are compared with, $17 how
+-- many minutes far.
 WITH written AS (
     INSERT INTO candles_1m AS c (symbol, time, open, high, low, close, volume, quote_volume, trades,
                                  taker_buy_volume, taker_buy_quote_volume, source, known_at)
@@ -34,6 +35,12 @@ WITH written AS (
        OR time < (SELECT max(time) FROM candles_1m)
           AND EXISTS (SELECT FROM candles_1m AS later WHERE later.symbol = written.symbol AND later.time > written.time)
     GROUP BY symbol
+), beside AS (
+    -- Called where the reference is among what was written: by a function, which sees what is committed by then.
+    SELECT mark_beside($16, first, last + interval '1 minute', $17::integer, head)
+    FROM (SELECT min(time) AS first, max(time) AS last, bool_and(inserted AND $14::boolean) AS head
+          FROM written WHERE symbol = $16::text) AS reference
+    WHERE first IS NOT NULL
 ), clock AS (
     INSERT INTO market_clock (time)
     -- Asked first: ON CONFLICT would lock the row even where it changes nothing.
@@ -41,4 +48,6 @@ WITH written AS (
     WHERE newest > coalesce((SELECT time FROM market_clock), '-infinity')
     ON CONFLICT (single) DO UPDATE SET time = EXCLUDED.time WHERE market_clock.time < EXCLUDED.time
 )
-SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted) AS changed FROM written
+SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted) AS changed,
+       (SELECT count(*) FROM beside) AS beside
+FROM written

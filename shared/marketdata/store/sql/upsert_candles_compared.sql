@@ -2,7 +2,8 @@
 -- compared first, so that only the differing ones reach ON CONFLICT (an unchanged duplicate would decompress
 -- its whole segment), and what they replace is kept in the ledger.
 -- $1 symbols, $2 and $3 first and last time (ms), $4 source, $5 head: no feature row can have been made
--- without them, $6 minutes of the longest feature window, $7 known_at (ms) of the newest.
+-- without them, $6 minutes of the longest feature window, $7 known_at (ms) of the newest,
+-- $8 the symbol that all others are compared with, $9 how many minutes far.
 WITH incoming AS (
     SELECT symbol, to_timestamp(time / 1000.0) AS time, open, high, low, close, volume, quote_volume, trades,
            taker_buy_volume, taker_buy_quote_volume, to_timestamp(known_at / 1000.0) AS known_at
@@ -57,6 +58,11 @@ WITH incoming AS (
     ) AS reached
     -- Feature rows are kept for a month: years of history make none stale.
     WHERE to_time > coalesce((SELECT least(time, now()) FROM market_clock), '-infinity') - interval '1 month'
+), beside AS (
+    SELECT mark_beside($8, first, last + interval '1 minute', $9::integer, head)
+    FROM (SELECT min(time) AS first, max(time) AS last, bool_and(inserted AND $5::boolean) AS head
+          FROM written WHERE symbol = $8::text) AS reference
+    WHERE first IS NOT NULL
 ), revisions AS (
     -- What was stored and is corrected stays readable.
     INSERT INTO data_quality_logs (event_type, symbol, gap_start, gap_end, resolved, resolved_at, detail)
@@ -71,4 +77,6 @@ WITH incoming AS (
     WHERE newest > coalesce((SELECT time FROM market_clock), '-infinity')
     ON CONFLICT (single) DO UPDATE SET time = EXCLUDED.time WHERE market_clock.time < EXCLUDED.time
 )
-SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted) AS changed FROM written
+SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted) AS changed,
+       (SELECT count(*) FROM beside) AS beside
+FROM written
