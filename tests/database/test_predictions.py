@@ -168,13 +168,13 @@ def draw(rng: random.Random, closes: dict[tuple[str, int], float], minutes: rang
 
 @pytest.fixture
 async def scored(market: Connection, database: DatabaseSettings) -> AsyncIterator[Connection]:
-    """A session of Tokyo's: UTC days must not follow it. Both symbols are registered."""
+    """A session of New York's: days of UTC must not follow it. Both symbols are registered."""
     await market.execute(
         "INSERT INTO symbols (symbol, status, history_start)"
         " SELECT 'ETHUSDT', status, history_start FROM symbols"
     )
-    connection = await db.connect(database, "test-tokyo")
-    await connection.execute("SET TIME ZONE 'Asia/Tokyo'")
+    connection = await db.connect(database, "test-new-york")
+    await connection.execute("SET TIME ZONE 'America/New_York'")
     yield connection
     await connection.close()
 
