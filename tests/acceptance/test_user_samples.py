@@ -32,6 +32,21 @@ features = json.loads(cur.fetchone()[0])
 assert len(features) > 20, features
 """
 
+# The day's question verbatim, and docs/sql.md's line for columns that are null throughout.
+FRAME = """
+import pandas as pd
+import psycopg2
+conn = psycopg2.connect({connection})
+frame = pd.read_sql(
+    "SELECT * FROM feature_matrix WHERE symbol='BTCUSDT' AND time > now() - interval '1 day'", conn
+)
+frame = frame.astype(dict.fromkeys(frame.columns[5:], float))
+assert len(frame) > 1000, frame
+assert str(frame["time"].dtype).endswith(", UTC]"), frame.dtypes
+assert len(frame.columns) > 25 and set(map(str, frame.dtypes[5:])) == {"float64"}, frame.dtypes
+assert frame["return_1m"].notna().sum() > 1000, frame
+"""
+
 
 def readme_sample() -> str:
     """Return the README's Python block, with placeholders for what a user fills in."""
@@ -95,6 +110,8 @@ async def test_samples_work_at_any_second_of_a_running_minute_past_its_first_two
         for program in programs:
             program.start()
         await until(whole, seconds=60, what="the history is there", programs=programs)
+        code, output = await run(FRAME, reader)
+        assert code == 0, output
         # From here on each row is there on time: two turns of the minute, tried at every few seconds.
         end, tried = time.time() + 75, 0
         while time.time() < end:

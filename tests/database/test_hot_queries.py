@@ -1,12 +1,14 @@
 """Each hot query reads by an index: a sequential scan of the tables that grow is a failure."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from tests.database.conftest import store
 
 from marketdata.database import Connection
+from marketdata.features.registry import FEATURE_VERSION
 from marketdata.store.queries import QUERIES
 
 GROWING = ("candles_1m", "feature_values", "book_ticker_1m", "predictions", "_hyper_")
@@ -100,3 +102,74 @@ def joined(node: dict[str, Any]) -> bool:
     if node["Node Type"] == "Nested Loop" and len(children) == 2 and "candles_1m" in json.dumps(children[1]):
         return True
     return any(joined(child) for child in children)
+
+
+def nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a plan's nodes, the root first."""
+    return [node, *(found for child in node.get("Plans", []) for found in nodes(child))]
+
+
+LIVE = "SELECT features_json FROM feature_cache WHERE symbol = 'BTCUSDT'"
+FRAME = "SELECT * FROM feature_matrix WHERE symbol = 'BTCUSDT'"
+
+
+@pytest.mark.parametrize(
+    ("query", "chunks", "rows"),
+    [
+        (f"{LIVE} AND time = '2023-03-24 01:00Z'", 1, 1),
+        ("SELECT features_json FROM feature_cache WHERE time = '2023-03-24 01:00Z'", 1, 3),
+        (f"{LIVE} ORDER BY time DESC LIMIT 1", 1, 1),
+        (f"{LIVE} AND time > '2023-03-24 00:50Z' ORDER BY time DESC LIMIT 1", 1, 1),
+        (f"{FRAME} AND time > '2023-03-23 01:00Z' AND time <= '2023-03-24 01:00Z'", 2, 288),
+        (f"{FRAME} ORDER BY time DESC LIMIT 1", 1, 1),
+    ],
+)
+async def test_feature_rows_are_read_by_the_key_from_the_chunks_that_hold_them(
+    market: Connection, query: str, chunks: int, rows: int
+) -> None:
+    """A model asks for one symbol of many, over days: nothing but its rows is read."""
+    await market.execute(
+        "INSERT INTO feature_values"
+        " SELECT symbol, time, $1, array_fill(0.5::float8, '{40}'), 1, time"
+        " FROM generate_series(timestamptz '2023-03-20 01:00Z', '2023-03-24 01:00Z', '5 minutes') AS time,"
+        " unnest('{BTCUSDT,AAAUSDT,ZZZUSDT}'::text[]) AS symbol",
+        FEATURE_VERSION,
+    )  # fmt: skip
+    await market.execute("ANALYZE feature_values")
+    await market.execute("SET enable_seqscan = off")
+    explained = await market.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query}")
+    plan = nodes(json.loads(explained)[0]["Plan"])
+    assert [node for node in plan if node["Node Type"] == "Seq Scan"] == []
+    read = [
+        node
+        for node in plan
+        if node.get("Relation Name", "").startswith(GROWING)
+        and node["Actual Loops"]
+        and node["Node Type"] != "Custom Scan"
+    ]
+    plain = await market.fetchval("SELECT server_kind() = 'plain'")
+    assert len(read) == (1 if plain else chunks)
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in read) == rows
+    # The time's own index may be chosen for one minute: it holds the other two symbols' rows, too.
+    assert sum(node.get("Rows Removed by Filter", 0) for node in read) <= 2
+
+
+async def test_the_night_finds_what_is_unscored_without_the_scored(market: Connection) -> None:
+    await market.execute(
+        "INSERT INTO predictions (symbol, time, model, horizon_minutes, predicted, created_at, actual, error)"
+        " SELECT 'BTCUSDT', time, 'm', 15, 1, time, CASE WHEN extract(minute FROM time) > 0 THEN 1 END, 0"
+        " FROM generate_series(timestamptz '2023-02-01Z', '2023-03-24Z', interval '3 minutes') AS time"
+    )
+    await market.execute("ANALYZE predictions")
+    body = await market.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'nightly_accuracy'")
+    statement = body.split("UNION\n", 1)[1].split("ORDER BY 1", 1)[0]
+    for name, value in (("kept", "2000-01-01Z"), ("recent", "2023-03-20Z"), ("heard", "2023-03-27Z")):
+        statement = re.sub(rf"\b{name}\b", f"timestamptz '{value}'", statement)
+    statement = statement.replace("one_day", "interval '24 hours'").replace("midnight", "'2000-01-01Z'")
+    plan = nodes(json.loads(await market.fetchval(f"EXPLAIN (FORMAT JSON) {statement}"))[0]["Plan"])
+    used = {
+        node["Index Name"] for node in plan if "Index Name" in node and "predictions" in node["Index Name"]
+    }
+    assert used
+    assert all(name.endswith("predictions_unscored_idx") for name in used), used
+    assert [name for node in plan for name in scans(node) if name.startswith(GROWING)] == []

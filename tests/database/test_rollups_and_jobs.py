@@ -1,5 +1,7 @@
 """Longer candles, accuracy, clean-up, and the fallback scheduler."""
 
+import asyncio
+
 import asyncpg
 import pytest
 from tests.database.conftest import T0, candle, minute, store
@@ -154,3 +156,56 @@ async def test_the_fallback_scheduler_hands_each_job_out_once(market: Connection
         " FROM nightly_jobs"
     )
     assert all(row["later"] and row["at"] for row in due)
+
+
+async def test_each_job_runs_once_at_its_hour_of_utc_and_once_after_nights_slept_through(
+    market: Connection,
+) -> None:
+    if await market.fetchval("SELECT server_kind()") == "community":
+        pytest.skip("TimescaleDB's own scheduler runs them")
+    await market.execute("SET TIME ZONE 'America/New_York'")
+    hours = {"nightly_cleanup": 2, "nightly_accuracy": 3}
+    day = 1440 * MINUTE_MS
+
+    async def planned() -> dict[str, int]:
+        return {
+            r["name"]: r["next_run"] for r in await market.fetch("SELECT name, next_run FROM nightly_jobs")
+        }
+
+    def next_at(hour: int, now: int) -> int:
+        today = now // day * day + hour * 60 * MINUTE_MS
+        return today if today > now else today + day
+
+    assert {name: time % day // (60 * MINUTE_MS) for name, time in (await planned()).items()} == hours
+    # Asleep for nights: each is due once, and then at its own hour again.
+    await market.execute("UPDATE nightly_jobs SET next_run = next_run - interval '96 hours'")
+    before = await market.fetchval("SELECT now()")
+    taken = [await market.fetchval("SELECT take_due_job()") for _ in range(4)]
+    after = await market.fetchval("SELECT now()")
+    assert sorted(name for name in taken[:2]) == sorted(hours)
+    assert taken[2:] == [None, None]
+    found = await planned()
+    assert all(found[name] in {next_at(hour, before), next_at(hour, after)} for name, hour in hours.items())
+
+
+async def test_the_servers_own_scheduler_catches_up_once_after_nights_slept_through(
+    market: Connection,
+) -> None:
+    if await market.fetchval("SELECT server_kind()") != "community":
+        pytest.skip("the gap-handler runs the jobs on this server")
+    job = await market.fetchval(
+        "SELECT add_job('nightly_accuracy', interval '1 day', fixed_schedule => true, timezone => 'UTC',"
+        " initial_start => date_bin('24 hours', now(), '2000-01-01Z') - interval '69 hours')"
+    )
+    runs = (
+        "SELECT total_runs, total_successes, next_start FROM timescaledb_information.job_stats"
+        " WHERE job_id = $1"
+    )
+    async with asyncio.timeout(60):
+        # Its only announcement is its row.
+        while not ((row := await market.fetchrow(runs, job)) and row["total_successes"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert row["total_runs"] == row["total_successes"] == 1
+    hour, now = 60 * MINUTE_MS, await market.fetchval("SELECT now()")
+    assert now < row["next_start"] <= now + 24 * hour
+    assert row["next_start"] % (24 * hour) == 3 * hour

@@ -1,6 +1,7 @@
 """A database of the first release becomes today's with its data; what interrupts that can be repeated."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,9 @@ from tests.conftest import MIGRATIONS, migrate
 
 from marketdata import database as db
 from marketdata.database import Connection
+from marketdata.errors import SchemaError
+from marketdata.features import registry
+from marketdata.features.view import KEYS
 from marketdata.migrate import apply, extension, files
 from marketdata.settings import DatabaseSettings
 
@@ -98,6 +102,49 @@ async def test_a_database_of_the_first_release_is_upgraded_with_its_data(
                 await asyncio.sleep(0.25)
         await admin.close()
     assert upgraded == expected
+
+
+async def test_rows_of_the_first_feature_set_are_read_beside_todays(empty_database: DatabaseSettings) -> None:
+    connection = await _first_release(empty_database)
+    first = list(registry.names(1))
+    columns = "SELECT attname FROM pg_attribute WHERE attrelid = 'feature_matrix'::regclass ORDER BY attnum"
+    released = [row["attname"] for row in await connection.fetch(columns)]
+    assert released[len(KEYS) :] == first
+    await connection.execute(
+        "INSERT INTO feature_sets (version, names) VALUES (1, $1) ON CONFLICT (version) DO NOTHING", first
+    )
+    await connection.execute("UPDATE feature_values SET values = $1", [float(n) for n in range(29)])
+    await connection.close()
+    await migrate(empty_database)
+    connection = await db.connect(empty_database, "test")
+    await connection.execute(
+        "INSERT INTO feature_values SELECT 'BTCUSDT', max(time) + interval '1 minute', $1, $2, 1, max(time)"
+        " FROM feature_values",
+        registry.FEATURE_VERSION,
+        [float(n) for n in range(len(registry.NAMES))],
+    )
+    assert [row["attname"] for row in await connection.fetch(columns)][: len(released)] == released
+    rows = await connection.fetch("SELECT * FROM feature_matrix ORDER BY time DESC LIMIT 2")
+    texts = await connection.fetch("SELECT features_json FROM feature_cache ORDER BY time DESC LIMIT 2")
+    new, old = ({name: row[name] for name in registry.NAMES} for row in rows)
+    named, named_once = (json.loads(row["features_json"]) for row in texts)
+    assert new == named == {name: float(n) for n, name in enumerate(registry.NAMES)}
+    assert named_once == {name: float(n) for n, name in enumerate(first)}
+    assert old == named_once | dict.fromkeys(registry.NAMES[len(first) :])
+    assert await connection.fetchval("SELECT count(*) FROM feature_sets WHERE version = 1") == 1
+    await connection.close()
+
+
+async def test_a_feature_set_that_means_something_else_is_refused(empty_database: DatabaseSettings) -> None:
+    await migrate(empty_database, policies=False)
+    connection = await db.connect(empty_database, "test")
+    other = ["another", *registry.NAMES[1:]]
+    await connection.execute(
+        "UPDATE feature_sets SET names = $1 WHERE version = $2", other, registry.FEATURE_VERSION
+    )
+    with pytest.raises(SchemaError, match=f"feature set {registry.FEATURE_VERSION} has other names"):
+        await migrate(empty_database)
+    await connection.close()
 
 
 def _fields(settings: DatabaseSettings) -> dict[str, Any]:

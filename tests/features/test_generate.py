@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 
 from marketdata.features import NAMES, REGISTRY
+from marketdata.features.document import versions
 from marketdata.features.generate import TARGETS, main, outdated
 from marketdata.features.view import KEYS, render_view
 
@@ -33,11 +35,24 @@ def test_check_fails_until_the_files_are_written(tmp_path: Path, capsys: pytest.
 
 def test_each_feature_is_a_column_at_its_position() -> None:
     sql = render_view()
-    found = re.findall(r"values\[(\d+)\] AS (\w+)", sql)
+    found = re.findall(r"v\[(\d+)\].* AS (\w+)", sql)
     assert found == [(str(place), name) for place, name in enumerate(NAMES, start=1)]
-    selected = re.search(r"SELECT\n(.*?),\n    values\[1\]", sql, re.S)
+    selected = re.search(r"SELECT\n(.*?),\n    nullif", sql, re.S)
     assert selected is not None
-    assert [line.strip() for line in selected[1].split(",")] == list(KEYS)
+    assert [line.strip() for line in selected[1].split(",")] == [f"stored.{key}" for key in KEYS]
+
+
+def test_names_need_no_quotes_in_sql_and_no_escape_in_json_or_in_format() -> None:
+    assert [name for name in NAMES if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name)] == []
+
+
+def test_a_retired_feature_keeps_its_place_and_says_so() -> None:
+    retired = replace(REGISTRY[2], retired_version=9)
+    sql = render_view((*REGISTRY[:2], retired, *REGISTRY[3:]))
+    assert re.findall(r"v\[\d+\].* AS (\w+)", sql) == list(NAMES)
+    assert sql.count("retired: null from feature set 9 on';") == 1
+    assert sql.replace("; retired: null from feature set 9 on", "") == render_view()
+    assert [versions(feature) for feature in (REGISTRY[2], retired)] == ["1", "1, retired in 9"]
 
 
 def test_the_reference_has_a_row_for_each_feature() -> None:

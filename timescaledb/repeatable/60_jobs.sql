@@ -61,45 +61,71 @@ BEGIN
 END
 $$;
 
--- Fill predictions.actual and .error from the candle that closes at the target, then roll up every
--- day touched. Candles are corrected at times, so the last days are compared again.
+-- Fill predictions.actual and .error from the candle that closes at the target, then roll up, by UTC days of
+-- the decision. The last seven days are looked at every night, for candles are corrected at times; an older day
+-- only while something in it is due: its target was reached late, or its candle came late.
 CREATE OR REPLACE PROCEDURE nightly_accuracy(job_id integer DEFAULT 0, config jsonb DEFAULT '{}') LANGUAGE plpgsql AS $$
+DECLARE
+    midnight constant timestamptz := '2000-01-01 00:00:00+00';
+    one_day constant interval := '24 hours';
+    heard constant timestamptz := market_now();
+    recent constant timestamptz := date_bin(one_day, heard, midnight) - 7 * one_day;
+    -- A day of which retention has taken a part keeps the figures it has.
+    kept constant timestamptz := CASE WHEN (SELECT policies FROM platform_state)
+        THEN date_bin(one_day, heard - interval '3 months', midnight) + one_day ELSE midnight END;
+    today timestamptz;
+    longest interval;
+    changed bigint;
 BEGIN
-    CREATE TEMPORARY TABLE IF NOT EXISTS scored_days (model text, symbol text, horizon_minutes integer, day date)
-        ON COMMIT DROP;
-    WITH targets AS (
-        SELECT p.symbol, p.time, p.model, p.horizon_minutes, c.close
-        FROM predictions AS p
-        JOIN candles_1m AS c ON c.symbol = p.symbol
-         AND c.time = floor_minute(p.time + p.horizon_minutes * interval '1 minute') - interval '1 minute'
-        WHERE p.time + p.horizon_minutes * interval '1 minute' <= market_now()
+    FOR today IN
+        SELECT day FROM generate_series(recent, heard, one_day) AS day
+        UNION
+        SELECT date_bin(one_day, p.time, midnight)
+        FROM predictions AS p JOIN symbols AS s ON s.symbol = p.symbol
+        WHERE p.actual IS NULL AND p.time >= kept AND p.time < recent
+          AND p.time + p.horizon_minutes * interval '1 minute' <= heard
           AND p.created_at <= p.time + p.horizon_minutes * interval '1 minute'
-          AND (p.actual IS NULL OR p.time > market_now() - interval '7 days')
+        ORDER BY 1
+    LOOP
+        longest := (SELECT max(horizon_minutes) FROM predictions WHERE time >= today AND time < today + one_day)
+                   * interval '1 minute';
+        CONTINUE WHEN longest IS NULL;
+        UPDATE predictions AS p SET actual = c.close, error = p.predicted - c.close
+        FROM candles_1m AS c
+        WHERE p.time >= today AND p.time < today + one_day AND p.time < heard
+          AND p.time + p.horizon_minutes * interval '1 minute' <= heard
+          AND p.created_at <= p.time + p.horizon_minutes * interval '1 minute'
+          AND (p.actual IS NULL OR today >= recent)
           AND p.actual IS DISTINCT FROM c.close
-    ), scored AS (
-        UPDATE predictions AS p SET actual = t.close, error = p.predicted - t.close
-        FROM targets AS t
-        WHERE (p.symbol, p.time, p.model, p.horizon_minutes) = (t.symbol, t.time, t.model, t.horizon_minutes)
-        RETURNING p.model, p.symbol, p.horizon_minutes, (p.time AT TIME ZONE 'UTC')::date AS day
-    )
-    INSERT INTO scored_days SELECT DISTINCT * FROM scored;
-    INSERT INTO prediction_accuracy AS a (model, symbol, horizon_minutes, day, scored, hit_rate, mae, rmse, brier,
-                                          baseline_mae, baseline_rmse)
-    SELECT d.model, d.symbol, d.horizon_minutes, d.day, count(*),
-           avg((hit.correct)::integer), avg(abs(p.error)), sqrt(avg(p.error ^ 2)),
-           avg((p.confidence - (hit.correct)::integer) ^ 2),
-           avg(abs(b.close - p.actual)), sqrt(avg((b.close - p.actual) ^ 2))
-    FROM scored_days AS d
-    JOIN predictions AS p ON p.model = d.model AND p.symbol = d.symbol AND p.horizon_minutes = d.horizon_minutes
-     AND p.time >= d.day::timestamp AT TIME ZONE 'UTC' AND p.time < (d.day + 1)::timestamp AT TIME ZONE 'UTC'
-     AND p.actual IS NOT NULL
-    LEFT JOIN candles_1m AS b ON b.symbol = p.symbol AND b.time = floor_minute(p.time) - interval '1 minute'
-    CROSS JOIN LATERAL (SELECT sign(p.predicted - b.close) = sign(p.actual - b.close)) AS hit (correct)
-    GROUP BY d.model, d.symbol, d.horizon_minutes, d.day
-    ON CONFLICT (model, symbol, horizon_minutes, day) DO UPDATE SET
-        scored = EXCLUDED.scored, hit_rate = EXCLUDED.hit_rate, mae = EXCLUDED.mae, rmse = EXCLUDED.rmse,
-        brier = EXCLUDED.brier, baseline_mae = EXCLUDED.baseline_mae, baseline_rmse = EXCLUDED.baseline_rmse;
-    DROP TABLE scored_days;
+          AND c.symbol = p.symbol
+          AND c.time = floor_minute(p.time + p.horizon_minutes * interval '1 minute') - interval '1 minute'
+          AND c.time >= today AND c.time < least(heard, today + one_day + longest);
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        CONTINUE WHEN changed = 0 AND today < recent;
+        INSERT INTO prediction_accuracy AS a (model, symbol, horizon_minutes, day, scored, hit_rate, mae, rmse, brier,
+                                              baseline_mae, baseline_rmse)
+        SELECT p.model, p.symbol, p.horizon_minutes, (today AT TIME ZONE 'UTC')::date, count(*),
+               avg((hit.correct)::integer), avg(abs(p.error)), sqrt(avg(p.error ^ 2)),
+               avg((p.confidence - (hit.correct)::integer) ^ 2),
+               avg(abs(base.price - p.actual)), sqrt(avg((base.price - p.actual) ^ 2))
+        FROM predictions AS p
+        LEFT JOIN candles_1m AS b ON b.symbol = p.symbol AND b.time = floor_minute(p.time) - interval '1 minute'
+         AND b.time >= today - interval '1 minute' AND b.time < today + one_day
+        -- No candle closed at the decision, in an outage say: the price known is the last before it.
+        CROSS JOIN LATERAL (
+            SELECT coalesce(b.close, (
+                SELECT close FROM candles_1m
+                WHERE symbol = p.symbol AND time < floor_minute(p.time) AND time >= today - one_day
+                ORDER BY time DESC LIMIT 1)) AS price OFFSET 0
+        ) AS base
+        CROSS JOIN LATERAL (SELECT sign(p.predicted - base.price) = sign(p.actual - base.price)) AS hit (correct)
+        WHERE p.time >= today AND p.time < today + one_day AND p.actual IS NOT NULL
+        GROUP BY p.model, p.symbol, p.horizon_minutes
+        ON CONFLICT (model, symbol, horizon_minutes, day) DO UPDATE SET
+            scored = EXCLUDED.scored, hit_rate = EXCLUDED.hit_rate, mae = EXCLUDED.mae, rmse = EXCLUDED.rmse,
+            brier = EXCLUDED.brier, baseline_mae = EXCLUDED.baseline_mae, baseline_rmse = EXCLUDED.baseline_rmse
+        WHERE a IS DISTINCT FROM EXCLUDED;
+    END LOOP;
 END
 $$;
 

@@ -65,8 +65,20 @@ feature rests on real candles alone; below 1, features are null (missing minutes
 
 `values` holds the features in the order of the tables below, and `feature_sets` names them by version. New
 features are appended, so a position never moves and a name never changes its formula. Rows of an older
-version are null in the newer columns of `feature_matrix`.
+version are null in the newer columns of `feature_matrix`, and `feature_cache` names what their version had.
+
+A retired feature is computed no more: its position and its column stay and hold null in the rows of the
+version that retired it and of later ones. "Since" names that version, too.
 """
+
+_ABOUT: Final = {
+    "cross": """\
+These compare a symbol with BTCUSDT over the same minutes. They are null where BTCUSDT is not captured or a
+minute of either symbol is missing, and correlation and beta where BTCUSDT stood still throughout. BTCUSDT's
+own rows compare it with itself: a correlation and a beta of 1, relative returns of 0.""",
+    "calendar": "Angles on the clock and on the week of the row's `time`, in UTC.",
+}
+"""What a group needs said beside its table."""
 
 
 def render_document() -> str:
@@ -76,8 +88,10 @@ def render_document() -> str:
 
 
 def _section(group: tuple[Feature, ...]) -> str:
+    about = _ABOUT.get(group[0].group)
     lines = [
         f"\n## {group[0].group.capitalize()}\n",
+        *([f"{about}\n"] if about else []),
         "| position | name | since | window, min | range | unit | formula | source |",
         "|---|---|---|---|---|---|---|---|",
         *_rows(group),
@@ -90,7 +104,7 @@ def _rows(group: tuple[Feature, ...]) -> Iterator[str]:
         cells = (
             str(REGISTRY.index(feature) + 1),
             f"`{feature.name}`",
-            str(feature.since_version),
+            versions(feature),
             str(feature.window),
             _range(feature.low, feature.high),
             feature.unit,
@@ -98,6 +112,12 @@ def _rows(group: tuple[Feature, ...]) -> Iterator[str]:
             feature.source,
         )
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def versions(feature: Feature) -> str:
+    """The feature set that brought it and, if there is one, the set that retired it."""
+    gone = feature.retired_version
+    return f"{feature.since_version}" if gone is None else f"{feature.since_version}, retired in {gone}"
 
 
 def _range(low: float | None, high: float | None) -> str:
