@@ -146,6 +146,7 @@ def market() -> list[Columns]:
     """The same minutes of symbols with a whole history, with holes, with outages and with a late start."""
     n = MAX_WINDOW + 300
     outages = [(START + first * MINUTE_MS, START + (first + 40) * MINUTE_MS) for first in (200, n - 90)]
+    still_halted = [(START + (n - 5) * MINUTE_MS, START + n * MINUTE_MS)]
     halted = np.delete(rows(n, seed=4), [*range(200, 240), *range(n - 90, n - 50)], axis=0)
     reference = seeded(n, seed=9)
     symbols = [
@@ -154,6 +155,7 @@ def market() -> list[Columns]:
         holed(rows(n, seed=3), slice(n - 700, n - 699)),
         holed(rows(n, seed=3), slice(n - 40, n - 37)),
         Columns.from_rows(START, START + n * MINUTE_MS, halted, outages),
+        Columns.from_rows(START, START + n * MINUTE_MS, rows(n, seed=8)[: n - 5], still_halted),
         columns(gappy(n, seed=5, price=1e6, tick=1e-2)[n - 90 :]),
         columns(rows(n, seed=6)[n - 1 :]),
         holed(rows(n, seed=7), slice(0, n - MAX_WINDOW)),

@@ -142,15 +142,20 @@ def test_wild_prices_stay_in_the_ranges(seed: int) -> None:
         ("realised_kurtosis_240m", [*still(9.0, 1), *still(1.0, 240)], 240.0),
         ("realised_kurtosis_240m", closes([math.exp(0.01 * (i % 2)) for i in range(241)]), 1.0),
         ("slope_r2_60m", closes([1e6 + 0.01 * i for i in range(60)]), 1.0),
+        ("slope_r2_60m", closes([1.0 + 0.1 * i for i in range(60)]), 1.0),  # rounds to a bit more
         ("efficiency_ratio_60m", closes([1e-5 + 1e-8 * i for i in range(61)]), 1.0),
         ("efficiency_ratio_60m", closes([1.0, 2.0] * 30 + [1.0]), 0.0),
         ("ema_distance_100", [*still(1e-9, 1_381), *still(1.0, 1)], 49.5),
     ],
 )
-def test_a_bound_is_reached(name: str, bars: list[Bar], bound: float) -> None:
+def test_a_bound_is_reached_and_not_passed(name: str, bars: list[Bar], bound: float) -> None:
     value = last(name, laid(bars))
     assert value == pytest.approx(bound, rel=1e-6)
-    assert bound in (pytest.approx(BY_NAME[name].low), pytest.approx(BY_NAME[name].high))
+    low, high = BY_NAME[name].low, BY_NAME[name].high
+    assert low is not None
+    assert high is not None
+    assert bound in (pytest.approx(low), pytest.approx(high))
+    assert low <= value <= high
 
 
 @pytest.mark.parametrize("price", [7.0, 0.1234567, 1e-5, 1_000_000.01])
