@@ -84,7 +84,7 @@ async def test_a_day_reads_as_a_typed_frame(market: Connection, database: Databa
     for source in programs():
         pandas = "psycopg2" in source
         name = "dbname" if pandas else "database"
-        source = re.sub(r"connect\(host=.*\)", f"connect({connection}{name}={database.name!r})", source)
+        source = re.sub(r"connect\(\s*host=[^)]*\)", f"connect({connection}{name}={database.name!r})", source)
         source += (PANDAS if pandas else POLARS).format(rows=300, columns=[*KEYS, *NAMES])
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", source,

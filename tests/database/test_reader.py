@@ -28,12 +28,18 @@ ACTS = (
     "UPDATE data_quality_logs SET resolved = true",
     "UPDATE market_clock SET time = now()",
     "UPDATE predictions SET predicted = 2",
+    "UPDATE predictions SET actual = 2",
+    "UPDATE ensemble_models SET active = false",
+    "UPDATE prediction_accuracy SET hit_rate = 1",
     "UPDATE symbols SET status = 'BREAK'",
     "INSERT INTO feature_cache (symbol) VALUES ('B')",
     "INSERT INTO predictions (symbol, time, model, horizon_minutes, predicted, created_at)"
     " VALUES ('B', now(), 'm', 1, 1, '2020-01-01')",
     "INSERT INTO predictions (symbol, time, model, horizon_minutes, predicted, actual)"
     " VALUES ('B', now(), 'm', 1, 1, 1)",
+    "INSERT INTO predictions (symbol, time, model, horizon_minutes, predicted, error)"
+    " VALUES ('B', now(), 'm', 1, 1, 0)",
+    "INSERT INTO ensemble_models (name, version) VALUES ('m', '1')",
     "INSERT INTO predictions (symbol, time, model, horizon_minutes, predicted) VALUES ('B', now(), 'm', 1, 1)"
     " ON CONFLICT (symbol, time, model, horizon_minutes) DO UPDATE SET predicted = 2",
     "CALL nightly_cleanup()",

@@ -9,9 +9,19 @@ COMMENT ON VIEW candles_5m IS '5-minute bars of candles_1m; minutes: how many ro
 COMMENT ON VIEW candles_1h IS '1-hour bars of candles_1m; minutes: how many rows are in each.';
 COMMENT ON VIEW candles_4h IS '4-hour bars of candles_1m; minutes: how many rows are in each.';
 COMMENT ON VIEW candles_1d IS '1-day bars (UTC) of candles_1m; minutes: how many rows are in each.';
+COMMENT ON COLUMN feature_cache.features_json IS
+    'The names of the feature set the row is of, each with a number or null: never NaN or Infinity.';
 COMMENT ON TABLE feature_values IS 'Feature rows as stored, kept one month. Read them through feature_cache or feature_matrix.';
 COMMENT ON TABLE predictions IS 'What models say of a price to come; actual and error are filled nightly. Kept three months.';
 COMMENT ON COLUMN predictions.symbol IS 'symbols.symbol.';
+COMMENT ON COLUMN predictions.actual IS
+    'Close of the last candle that closed at or before time + horizon_minutes, filled nightly once it is there.';
+COMMENT ON COLUMN prediction_accuracy.scored IS 'Predictions whose actual is known and that were written before their target.';
+COMMENT ON COLUMN prediction_accuracy.hit_rate IS
+    'Share whose direction (up, down, none) from the last close before the decision was right.';
+COMMENT ON COLUMN prediction_accuracy.mae IS 'Mean of abs(error); rmse: the square root of the mean of its square.';
+COMMENT ON COLUMN prediction_accuracy.baseline_mae IS
+    'The same for persistence: the price stays the last close before the decision. Skill: 1 - mae / baseline_mae.';
 COMMENT ON COLUMN data_quality_logs.detail IS 'cause, parent, requested, waiting_for; confirmed of an outage; old of a revision; closed: retention.';
 COMMENT ON FUNCTION candle_coverage(text, timestamptz, timestamptz) IS
     'Ranges that cover every expected minute once: stream, rest, archive, no-trade, outage, missing.';
