@@ -35,5 +35,6 @@ def _places() -> Iterator[tuple[int, str]]:
 
 
 def _comment(feature: Feature) -> str:
-    text = f"{feature.formula}; unit: {feature.unit}; window: {feature.window} min".replace("'", "''")
+    text = f"{feature.formula}; group: {feature.group}; unit: {feature.unit}; window: {feature.window} min"
+    text = text.replace("'", "''")
     return f"COMMENT ON COLUMN feature_matrix.{feature.name} IS\n    '{text}';\n"
