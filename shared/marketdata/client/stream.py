@@ -13,7 +13,7 @@ from marketdata.client.subscription import Subscription
 class Stream:
     """An iterator of new rows: ``for row in client.subscribe("BTCUSDT")``. See ``Subscription``.
 
-    It has begun once it is there. Ctrl-C ends the waiting and loses no row.
+    It has begun once it is there. Ctrl-C ends the waiting; it may be asked again afterwards.
     """
 
     def __init__(self, subscription: Subscription, loop: LoopThread) -> None:
