@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +48,7 @@ async def killed(market: Connection) -> None:
     assert await market.fetchval(f"SELECT count(pg_terminate_backend(pid)) FROM ({BACKENDS}) AS b") == 1
 
     async def gone() -> bool:
-        return await market.fetchval(f"SELECT count(*) FROM ({BACKENDS}) AS b") == 0
+        return not await market.fetch(BACKENDS)
 
     await until(gone, seconds=30, what="the session is gone")
 
@@ -248,7 +248,8 @@ async def test_a_server_that_fell_silent_is_noticed(
 ) -> None:
     monkeypatch.setattr(subscription, "ANSWER_SECONDS", 2.0)
     wall = Wall(replace(reader, sslmode="disable"))
-    async with wall as settings, AsyncClient(settings) as client:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(AsyncClient(await stack.enter_async_context(wall)))
         async with client.subscribe(heartbeat=0.5) as rows:
             await insert(market, "BTCUSDT", [1])
             assert keys(await take(rows, 1)) == [("BTCUSDT", 1)]

@@ -51,11 +51,15 @@ class LoopThread:
     def _run(self) -> None:
         try:
             self._loop.run_forever()
-            left = asyncio.all_tasks(self._loop)
-            for task in left:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            # Names are resolved in threads of the loop's.
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.run_until_complete(_end())
         finally:
             self._loop.close()
+
+
+async def _end() -> None:
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    # Names are resolved in threads of the loop's.
+    await asyncio.get_running_loop().shutdown_default_executor()
