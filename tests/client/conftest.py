@@ -73,7 +73,7 @@ async def store(connection: Connection, symbol: str, minutes: Iterable[int]) -> 
 @pytest.fixture
 async def market(connection: Connection) -> Connection:
     """The owner's connection to a database that knows BTCUSDT and ETHUSDT."""
-    await connection.execute("SELECT advance_market_clock($1)", minute(5))
+    await connection.execute("SELECT advance_market_clock($1)", minute(0))
     trading = {"BTCUSDT": "TRADING", "ETHUSDT": "TRADING"}
     await symbols.register(connection, trading, now_ms=minute(5), history_days=1)
     return connection
