@@ -44,7 +44,7 @@ async def test_it_trains_on_what_was_exported(
     file = tmp_path / "BTCUSDT.parquet"
     exported = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "marketdata.export", "--symbols", "BTCUSDT", "--from", isoformat(START),
-        "--to", isoformat(START + 4000 * MINUTE_MS), "--labels", "return:15", "--output", str(file),
+        "--to", isoformat(START + feeder.stored * MINUTE_MS), "--labels", "return:15", "--output", str(file),
         env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await exported.communicate()
