@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from tests.conftest import READER_PASSWORD
 
-from marketdata import database as db
 from marketdata.client import AsyncClient, Client
 from marketdata.database import Connection
 from marketdata.features.engine import Result
@@ -96,11 +95,3 @@ def blocking(reader: DatabaseSettings) -> Iterator[Client]:
     """The synchronous client, used where an event loop is running, as in a notebook."""
     with Client(reader) as opened:
         yield opened
-
-
-@pytest.fixture
-async def other(database: DatabaseSettings) -> AsyncIterator[Connection]:
-    """A second connection of the owner's."""
-    opened = await db.connect(database, "test-other")
-    yield opened
-    await opened.close()
