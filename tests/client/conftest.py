@@ -39,7 +39,7 @@ def value(n: int, place: int) -> float:
     return float("nan") if place == 1 else n + place / 1000
 
 
-async def insert(connection: Connection, symbol: str, minutes: Iterable[int], *, notify: bool = True) -> None:
+async def insert(connection: Connection, symbol: str, minutes: Iterable[int]) -> None:
     """Commit feature rows, and say so of the newest as the feeder does."""
     wanted = list(minutes)
     values = np.array([[value(n, place) for place in range(len(NAMES))] for n in wanted])
@@ -51,9 +51,8 @@ async def insert(connection: Connection, symbol: str, minutes: Iterable[int], *,
     )
     async with connection.transaction():
         await features.insert(connection, [(symbol, result)], known_at=minute(max(wanted)) + 40)
-        if notify:
-            payload = json.dumps({"symbol": symbol, "time": isoformat(minute(max(wanted)))})
-            await connection.execute("SELECT pg_notify('features', $1)", payload)
+        payload = json.dumps({"symbol": symbol, "time": isoformat(minute(max(wanted)))})
+        await connection.execute("SELECT pg_notify('features', $1)", payload)
 
 
 async def store(connection: Connection, symbol: str, minutes: Iterable[int]) -> None:

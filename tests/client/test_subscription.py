@@ -124,8 +124,13 @@ async def test_a_row_nobody_spoke_of_comes_with_the_heartbeat(
     market: Connection, client: AsyncClient
 ) -> None:
     async with client.subscribe(heartbeat=0.2) as rows:
-        await insert(market, "BTCUSDT", [1, 2], notify=False)
-        assert keys(await take(rows, 2)) == [("BTCUSDT", 1), ("BTCUSDT", 2)]
+        await insert(market, "BTCUSDT", [1])
+        assert keys(await take(rows, 1)) == [("BTCUSDT", 1)]
+        await market.execute(
+            "INSERT INTO feature_values SELECT symbol, time + n * interval '1 minute', feature_version,"
+            " values, window_coverage, known_at FROM feature_values, generate_series(1, 2) AS n"
+        )
+        assert keys(await take(rows, 2)) == [("BTCUSDT", 2), ("BTCUSDT", 3)]
 
 
 @asynccontextmanager
