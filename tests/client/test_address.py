@@ -59,7 +59,7 @@ def test_the_bundled_database_is_on_this_machine_where_its_name_means_nothing(
 @pytest.mark.parametrize(
     "dsn",
     [
-        "mysql://u:s3cret@h/p", "s3cret", "postgresql://u:s3/cret@h/p", "postgresql://u:s3cret@h:port/p",
+        "mysql://u:s3cret@h/p", "s3cret", "postgresql://u:s3cret/x@h/p", "postgresql://u:s3cret@h:port/p",
         "postgresql://u:s3cret@h/p?password=s3cret", "postgresql://u:s3cret@h/p?sslmode=maybe",
         "postgresql://u:s3cret@h/a b", "postgresql://u:s3cret@[h/p",
     ],

@@ -134,7 +134,7 @@ async def test_a_client_of_another_version_reads_what_the_database_has(
     await insert(market, "BTCUSDT", [0])
     await market.execute(
         "INSERT INTO feature_sets (version, names) VALUES (1, $1), (99, $2) ON CONFLICT DO NOTHING",
-        list(NAMES[:29]), [*NAMES, "from_the_future"],
+        list(NAMES[:29]), [*NAMES, "of tomorrow"],
     )  # fmt: skip
     await market.execute("UPDATE feature_values SET feature_version = 99, values = values || 7.5::float8")
     await market.execute(
@@ -143,19 +143,19 @@ async def test_a_client_of_another_version_reads_what_the_database_has(
     )
     view = await market.fetchval("SELECT pg_get_viewdef('feature_matrix')")
     body = view.replace(
-        "FROM feature_values", f", values[{len(NAMES) + 1}] AS from_the_future FROM feature_values"
+        "FROM feature_values", f', values[{len(NAMES) + 1}] AS "of tomorrow" FROM feature_values'
     )
     await market.execute(f"CREATE OR REPLACE VIEW feature_matrix AS {body}")
-    await market.execute("COMMENT ON COLUMN feature_matrix.from_the_future IS 'x; group: prophecy; unit: y'")
+    await market.execute("COMMENT ON COLUMN feature_matrix.\"of tomorrow\" IS 'x; group: prophecy; unit: y'")
 
     newest = await client.latest("BTCUSDT")
     assert newest is not None
     assert (newest.feature_version, list(newest.features)) == (1, list(NAMES[:29]))
     row = await client.latest("BTCUSDT", at(0))
     assert row is not None
-    assert row.features["from_the_future"] == 7.5
+    assert row.features["of tomorrow"] == 7.5
     table = await client.features("BTCUSDT", at(0), at(9), names=[NAMES[-1]], groups=["prophecy"])
-    assert table.names == (NAMES[-1], "from_the_future")
+    assert table.names == (NAMES[-1], "of tomorrow")
     np.testing.assert_array_equal(table.to_numpy(), [[value(0, len(NAMES) - 1), 7.5], [np.nan, np.nan]])
 
 

@@ -271,22 +271,43 @@ async def test_a_server_that_fell_silent_is_noticed(
 
 
 async def test_closing_ends_whoever_waits(market: Connection, client: AsyncClient) -> None:
-    rows = client.subscribe()
+    rows = client.subscribe(heartbeat=LONG)
+    await rows.open()
     waiting = asyncio.create_task(rows.next_row())
     await insert(market, "BTCUSDT", [1])
-
-    async def listening() -> bool:
-        return bool(await market.fetch(BACKENDS))
-
-    await until(listening, seconds=30, what="it listens")
+    assert await waiting is not None
+    waiting = asyncio.create_task(rows.next_row())
+    await asyncio.sleep(0)
     await client.close()
     assert await waiting is None
     assert [row async for row in rows] == []
 
     async def gone() -> bool:
-        return not await listening()
+        return not await market.fetch(BACKENDS)
 
     await until(gone, seconds=30, what="the session is gone")
+
+
+async def test_closing_while_it_begins_is_an_end_and_no_error(
+    market: Connection, client: AsyncClient
+) -> None:
+    for steps in range(0, 60, 3):
+        rows = client.subscribe(heartbeat=LONG)
+        waiting = asyncio.create_task(rows.next_row())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await rows.close()
+        async with asyncio.timeout(30):
+            assert await waiting is None
+    # Where the server is slow, at each stage of it.
+    for answers in range(1, 12):
+        rows = client.subscribe(heartbeat=LONG)
+        waiting = asyncio.create_task(rows.next_row())
+        for _ in range(answers):
+            await market.fetchval("SELECT pg_sleep(0.002)")
+        await rows.close()
+        async with asyncio.timeout(30):
+            assert await waiting is None
 
 
 async def test_closing_ends_the_wait_for_a_dead_database(market: Connection, client: AsyncClient) -> None:

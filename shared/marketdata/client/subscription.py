@@ -74,9 +74,18 @@ class Subscription:
     async def open(self) -> None:
         """Begin. Raises ``RequestError`` for an unknown symbol, and what the first connection meets."""
         async with self._one:
-            if not self._begun and not self._closing.is_set():
+            if self._begun or self._closing.is_set():
+                return
+            try:
                 with errors_of(self._settings):
                     await self._begin(await self._connect())
+            except DatabaseUnavailableError:
+                self._drop()
+                if not self._closing.is_set():
+                    raise
+            except BaseException:
+                self._drop()
+                raise
 
     async def close(self) -> None:
         """End it: whoever waits for a row is told that there are no more."""
