@@ -11,6 +11,8 @@ MarketDataError
 │   ├── RejectedError       us: a request that will never succeed (other 4xx)
 │   ├── WrongExchangeError  the operator: simulated answers for a database of real candles, or the reverse
 │   └── UnavailableError    wait: 5xx, a timeout, a broken connection
+├── RequestError            the caller: a name, an instant or a number that can't be meant
+├── MissingPackageError     the caller: a package that is not installed
 ├── LeaseLostError          nobody: another worker has the work now, or it is closed
 └── DatabaseUnavailableError  wait: the database cannot be reached or refuses work
 """
@@ -78,6 +80,14 @@ class WrongExchangeError(ExchangeError):
 
 class UnavailableError(ExchangeError):
     """The exchange, or the way to it, is failing for now."""
+
+
+class RequestError(MarketDataError, ValueError):
+    """A question or a row that can't be meant. The message names the argument and what to give instead."""
+
+
+class MissingPackageError(MarketDataError, ImportError):
+    """What was asked for needs a package that is not installed. The message says which."""
 
 
 class LeaseLostError(MarketDataError):

@@ -43,7 +43,7 @@ def render_view(features: Sequence[Feature] = REGISTRY) -> str:
 
 
 def _comment(feature: Feature) -> str:
-    text = f"{feature.formula}; unit: {feature.unit}; window: {feature.window} min"
+    text = f"{feature.formula}; group: {feature.group}; unit: {feature.unit}; window: {feature.window} min"
     if feature.retired_version is not None:
         text += f"; retired: null from feature set {feature.retired_version} on"
     quoted = text.replace("'", "''")

@@ -1,0 +1,50 @@
+"""The three baselines predict at each new row, as the models' role, and stop when they were told to."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from collections.abc import Mapping
+
+import pytest
+from tests.examples.conftest import REPOSITORY, SYMBOL, Feeder
+
+from marketdata.database import Connection
+from marketdata.models import MINUTE_MS
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg", "client"])
+async def test_a_baseline_predicts_at_each_new_row(
+    driver: str, feeder: Feeder, connection: Connection, environment: Mapping[str, str]
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(REPOSITORY / "examples" / f"baseline_{driver}.py"), "--rows", "3",
+        env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            first = (await process.stdout.readline()).decode()
+            assert first.startswith("waiting for rows"), first + (await process.stdout.read()).decode()
+            for _ in range(3):
+                await feeder.minute()
+                assert b"in 15 min" in (line := await process.stdout.readline()), (
+                    line.decode() + (await process.stdout.read()).decode()
+                )
+            assert await process.stdout.read() == b""
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    records = await connection.fetch(
+        "SELECT p.*, c.close, f.return_15m FROM predictions AS p"
+        " JOIN candles_1m AS c ON c.symbol = p.symbol AND c.time = p.time - interval '1 minute'"
+        " JOIN feature_matrix AS f ON f.symbol = p.symbol AND f.time = p.time ORDER BY p.time"
+    )
+    assert len(records) == 3
+    for n, r in enumerate(records):
+        assert (r["symbol"], r["model"], r["horizon_minutes"]) == (SYMBOL, f"baseline-{driver}", 15)
+        assert r["features_time"] == r["time"] == records[0]["time"] + n * MINUTE_MS
+        assert r["predicted"] == pytest.approx(r["close"] * math.exp(-0.1 * r["return_15m"]), rel=1e-12)
