@@ -1,0 +1,53 @@
+"""Training's packages stay where they belong: no service needs one."""
+
+import subprocess
+import sys
+
+RESEARCH = ("pyarrow", "pandas", "polars", "tqdm", "dask", "distributed")
+
+PROGRAM = """
+import importlib, pkgutil, sys
+import data_feeder, gap_handler, marketdata
+for package in (marketdata, data_feeder, gap_handler):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        parts = module.name.split(".")
+        if parts[-1] == "__main__" or parts[:2] in (["marketdata", "export"], ["marketdata", "client"]):
+            continue
+        importlib.import_module(module.name)
+print(sorted({RESEARCH} & set(sys.modules)))
+"""
+
+MISSING = """
+import sys
+sys.modules[{name!r}] = None
+from marketdata.export.cli import main
+sys.exit(main({arguments!r}))
+"""
+
+ARGUMENTS = ["--symbols", "B", "--from", "2026-01-01", "--to", "2026-01-02", "--output", "/tmp/never-made"]
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_no_service_imports_what_only_training_needs() -> None:
+    done = python(PROGRAM.replace("{RESEARCH}", repr(set(RESEARCH))))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_splits_and_errors_need_none_of_them() -> None:
+    done = python(f"import sys, marketdata.export; print({set(RESEARCH)!r} & set(sys.modules))")
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_a_missing_package_is_named_with_how_to_install_it() -> None:
+    for name, more in (("pyarrow", []), ("distributed", ["--dask", "tcp://127.0.0.1:1"])):
+        done = python(MISSING.format(name=name, arguments=[*ARGUMENTS, *more]))
+        assert done.returncode == 1, done.stderr
+        assert done.stderr == (
+            f"marketdata-export: {name} is not installed, and exports need it:"
+            " pip install --require-hashes -r requirements-research.lock\n"
+        )
