@@ -101,18 +101,23 @@ def environment(settings: DatabaseSettings, *, reader: bool = True) -> dict[str,
     }
 
 
-def command(
-    settings: DatabaseSettings, *arguments: str, code: int = 0, **more: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the command as the models' role, and check its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "marketdata.export", *arguments],
+def run(settings: DatabaseSettings, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run Python as the models' role."""
+    return subprocess.run(
+        [sys.executable, *arguments],
         env={**os.environ, **environment(settings), **more},
         capture_output=True,
         text=True,
         timeout=110,
         check=False,
     )
+
+
+def command(
+    settings: DatabaseSettings, *arguments: str, code: int = 0, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as the models' role, and check its exit code."""
+    done = run(settings, "-m", "marketdata.export", *arguments, **more)
     assert done.returncode == code, done.stderr + done.stdout
     return done
 

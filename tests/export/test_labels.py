@@ -90,7 +90,8 @@ def test_a_label_is_written_as_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "return", "return:", "return:x", "return:1.5", "return:-1", "return:10081", "return:5:1",
-     "barrier:5", "barrier:5:0:0.1", "barrier:5:nan:0.1", "barrier:5:inf:0.1", "barrier:5:0.1:1", "barrier:5:a:b"],
+     "barrier:5", "barrier:5:0:0.1", "barrier:5:nan:0.1", "barrier:5:inf:0.1", "barrier:5:0.1:1",
+     "barrier:5:a:b"],
 )  # fmt: skip
 def test_what_is_no_label_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a label|horizon|barriers|UP must"):

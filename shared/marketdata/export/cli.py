@@ -54,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
         " process list shows arguments",
     )
     found.add_argument("--dask", metavar="ADDRESS", help="compute on the cluster of this scheduler")
+    found.add_argument(
+        "--part-minutes", type=int, metavar="N", help="minutes in memory at a time (default: by itself)"
+    )
     found.add_argument("--quiet", action="store_true", help="say nothing but errors")
     return found
 
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 as_known=given.as_known,
                 dsn=given.dsn,
                 dask=given.dask,
+                part_minutes=given.part_minutes,
                 overwrite=given.overwrite,
                 progress=progress,
             )
