@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,26 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.export.stored import begin, command, content, environment, manifest, put, read, run, seeded, text
+from tests.export.stored import (
+    begin,
+    command,
+    content,
+    environment,
+    files,
+    manifest,
+    put,
+    read,
+    run,
+    seeded,
+    text,
+)
 
 from marketdata.database import Connection
+from marketdata.export import ExportError
+from marketdata.export import manifest as manifest_of
+from marketdata.export.cluster import work
+from marketdata.export.request import build
+from marketdata.export.rows import Part
 from marketdata.settings import DatabaseSettings
 
 
@@ -22,7 +40,6 @@ def start(stack: ExitStack, folder: Path, name: str, *arguments: str, **more: st
     started = subprocess.Popen(
         [sys.executable, "-m", *arguments, "--scheduler-file", str(folder / "scheduler.json")],
         env={**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "false", **more},
-        cwd=folder,
         stdout=log,
         stderr=subprocess.STDOUT,
     )
@@ -87,9 +104,31 @@ async def test_a_cluster_writes_the_same_file(
     assert content(there) == content(here)
     assert manifest(there)["symbols"] == manifest(here)["symbols"]
     assert read(there).num_rows == 3800
-    said = done.stderr + "".join(content(log).decode() for log in cluster.glob("*.log"))
+    said = done.stderr + "".join(
+        content(cluster / name).decode() for name in files(cluster) if name.endswith(".log")
+    )
     secret = environment(database)["DB_PASSWORD"]
     assert secret not in said
     # A failure on a worker is the command's, by its reason.
     done = command(database, *asked, str(there), "--overwrite", "--dask", "tcp://127.0.0.1:1", code=1)
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in done.stderr
+
+
+async def test_what_is_wrong_on_a_worker_is_told_here(
+    database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors travel as pickles; the operator reads them where the command runs."""
+    request = build(["BTCUSDT"], text(100), text(200))
+    arguments = ("00000003-00000001-1", request, Part(request.start, request.end))
+    for name, value in {**environment(database), "DB_NAME": "elsewhere"}.items():
+        monkeypatch.setenv(name, value)
+    for formulas, reason in (
+        ("others", "install the same marketdata"),
+        (manifest_of.formulas(), "on a worker: "),
+    ):
+        with pytest.raises(ExportError, match=reason) as raised:
+            await asyncio.to_thread(work, *arguments, formulas)
+        assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+    monkeypatch.setenv("DB_NAME", database.name)
+    with pytest.raises(ExportError, match="the export's snapshot is not to be had here"):
+        await asyncio.to_thread(work, *arguments, manifest_of.formulas())

@@ -36,7 +36,7 @@ DAY = 1440
 
 @pytest.fixture
 async def stored(connection: Connection) -> Connection:
-    """Two days of two symbols; ETHUSDT lacks the minutes 2000 to 2009, of which 2000 to 2004 are an outage."""
+    """Two days of two symbols; ETHUSDT lacks the minutes 2000 to 2009, the first five an outage."""
     await begin(connection, ["BTCUSDT", "ETHUSDT"], 2 * DAY)
     await put(connection, "BTCUSDT", seeded(2 * DAY))
     others = seeded(2 * DAY, seed=2)

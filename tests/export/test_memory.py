@@ -30,8 +30,9 @@ async def test_memory_is_that_of_a_part(
 ) -> None:
     await begin(connection, ["BTCUSDT"], LARGE * 1440)
     await connection.execute(
-        "INSERT INTO candles_1m SELECT 'BTCUSDT', time, 100 + 10 * sin(n), 112, 88, 100 + 10 * sin(n + 1), n % 97,"
-        " n % 97 * 100, n % 97, n % 90, n % 90 * 100, 'stream', time + $3::integer * interval '1 millisecond'"
+        "INSERT INTO candles_1m SELECT 'BTCUSDT', time, 100 + 10 * sin(n), 112, 88, 100 + 10 * sin(n + 1),"
+        " n % 97, n % 97 * 100, n % 97, n % 90, n % 90 * 100, 'stream',"
+        " time + $3::integer * interval '1 millisecond'"
         " FROM generate_series(0, $1::integer - 1) AS n,"
         " LATERAL (SELECT $2::timestamptz + n * interval '1 minute') AS t (time)",
         LARGE * 1440, START, MINUTE_MS + DELAY_MS,

@@ -46,7 +46,8 @@ async def test_the_export_is_the_cache(connection: Connection, exported: Exporte
             await cache(connection, symbol, start, start + DAY, known_at=at(DAYS * DAY))
     table = exported(symbols=list(SYMBOLS), start=text(first), end=text(last))
     records = await connection.fetch(
-        "SELECT m.* FROM feature_matrix AS m JOIN unnest($1::text[]) WITH ORDINALITY AS s (symbol, place) USING (symbol)"
+        "SELECT m.* FROM feature_matrix AS m"
+        " JOIN unnest($1::text[]) WITH ORDINALITY AS s (symbol, place) USING (symbol)"
         " ORDER BY m.time, s.place",
         list(SYMBOLS),
     )

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from marketdata import database
+from marketdata.errors import MarketDataError
 from marketdata.export import manifest, source
 from marketdata.export.errors import ExportError, MissingPackageError
 from marketdata.export.request import Request
@@ -37,9 +38,7 @@ async def there(
     except (OSError, ValueError) as error:
         raise ExportError(f"no Dask scheduler answers at {address}: {error} (check --dask)") from None
     try:
-        threads = sum(
-            worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()
-        )
+        threads = sum((await client.nthreads()).values())
         if not threads:
             raise ExportError(
                 f"the Dask scheduler at {address} has no worker: start one with its DB_* settings"
@@ -54,7 +53,13 @@ async def there(
             if not running:
                 return
             part, future = running.popleft()
-            rows = await future
+            try:
+                rows = await future
+            except (distributed.KilledWorker, distributed.client.FutureCancelledError, RuntimeError) as error:
+                raise ExportError(
+                    f"the cluster gave the work up: {error} (see its workers' logs; the scheduler and every"
+                    " worker need the same marketdata and packages as this program)"
+                ) from None
             del future
             yield part, rows
     finally:
@@ -62,12 +67,18 @@ async def there(
 
 
 def work(snapshot: str, request: Request, part: Part, formulas: str) -> Rows:
-    """Read and compute one part, on a worker. Raises ``ExportError`` where its code is another."""
+    """Read and compute one part, on a worker.
+
+    Raises ``ExportError``, which travels, for all that can be mended: other code, other settings.
+    """
     if formulas != manifest.formulas():
         raise ExportError(
-            "a Dask worker computes other features than this program: install the same marketdata"
+            "a worker computes other features than this program: install the same marketdata there"
         )
-    return asyncio.run(_work(snapshot, request, part))
+    try:
+        return asyncio.run(_work(snapshot, request, part))
+    except MarketDataError as error:
+        raise ExportError(f"on a worker: {error}") from None
 
 
 async def _work(snapshot: str, request: Request, part: Part) -> Rows:
