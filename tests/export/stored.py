@@ -62,7 +62,7 @@ async def put(
     known_at: Mapping[int, int] | int | None = None,
     source: str = "stream",
 ) -> None:
-    """COPY rows of CANDLE_ROW in; known DELAY_MS after their end, or as ``known_at`` says (by minute, or all)."""
+    """COPY rows of CANDLE_ROW in; known DELAY_MS after their end, or at ``known_at`` (by minute, or all)."""
 
     def known(time: int) -> int:
         if isinstance(known_at, int):
