@@ -34,6 +34,10 @@ DELAY_MS = 800
 """How long after its end a streamed candle is known here."""
 
 
+PATHS = os.pathsep.join(filter(None, sys.path))
+"""Where the packages are, for programs that a test starts."""
+
+
 def at(minute: int) -> int:
     """The instant so many minutes after START."""
     return START + minute * MINUTE_MS
@@ -105,7 +109,7 @@ def run(settings: DatabaseSettings, *arguments: str, **more: str) -> subprocess.
     """Run Python as the models' role."""
     return subprocess.run(
         [sys.executable, *arguments],
-        env={**os.environ, **environment(settings), **more},
+        env={**os.environ, "PYTHONPATH": PATHS, **environment(settings), **more},
         capture_output=True,
         text=True,
         timeout=110,

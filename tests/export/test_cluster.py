@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.export.stored import (
+    PATHS,
     begin,
     command,
     content,
@@ -40,7 +41,7 @@ def start(stack: ExitStack, folder: Path, name: str, *arguments: str, **more: st
     log = stack.enter_context((folder / f"{name}.log").open("wb"))
     started = subprocess.Popen(
         [sys.executable, "-m", *arguments, "--scheduler-file", str(folder / "scheduler.json")],
-        env={**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "false", **more},
+        env={**os.environ, "PYTHONPATH": PATHS, **more},
         stdout=log,
         stderr=subprocess.STDOUT,
     )

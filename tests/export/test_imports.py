@@ -1,7 +1,10 @@
 """Training's packages stay where they belong: no service needs one."""
 
+import os
 import subprocess
 import sys
+
+from tests.export.stored import PATHS
 
 RESEARCH = ("pyarrow", "pandas", "polars", "tqdm", "dask", "distributed")
 
@@ -34,7 +37,12 @@ ARGUMENTS = ["--symbols", "B", "--from", "2026-01-01", "--to", "2026-01-02", "--
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": PATHS},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

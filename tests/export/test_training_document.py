@@ -1,9 +1,7 @@
 """docs/training.md runs as it stands."""
 
-import os
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +66,6 @@ async def test_the_command_the_program_and_the_split(
         monkeypatch.setenv(name, value)
     moved = {"2026-01-01": text(1440), "2026-02-01": text(2880)}
     arguments = [moved.get(word, word) for word in commands()[0]]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     command(database, *arguments)
     assert read(tmp_path / "january.parquet").num_rows == 2880
     first = manifest(tmp_path / "january.parquet")
