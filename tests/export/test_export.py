@@ -2,12 +2,17 @@
 
 import asyncio
 import hashlib
+import io
+import os
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.export.conftest import Exported
 from tests.export.stored import (
+    PATHS,
     at,
     begin,
     command,
@@ -27,6 +32,7 @@ from tests.export.stored import (
 from marketdata.database import Connection
 from marketdata.export import export
 from marketdata.export.cli import main
+from marketdata.export.progress import shown
 from marketdata.features.registry import FEATURE_VERSION, NAMES
 from marketdata.settings import DatabaseSettings
 from marketdata.store import ledger
@@ -236,3 +242,40 @@ async def test_a_database_that_is_not_there_or_refuses(database: DatabaseSetting
     assert "check DB_USER, DB_PASSWORD and DB_NAME" in done.stderr
     done = command(database, *asked, code=2)
     assert "there is no symbol 'BTCUSDT' in this database, only: none yet" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code", "left"), [(signal.SIGINT, 130, 0), (signal.SIGKILL, -9, 1)])
+async def test_a_run_that_is_ended_leaves_nothing_under_the_name(
+    stored: Connection, database: DatabaseSettings, tmp_path: Path, number: int, code: int, left: int
+) -> None:
+    """It is held up by a lock while its file is open; what a kill leaves is hidden and called partial."""
+    async with stored.transaction():
+        await stored.execute("LOCK TABLE candles_1m IN ACCESS EXCLUSIVE MODE")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "marketdata.export", "--symbols", "BTCUSDT", "--from", text(100),
+            "--to", text(200), "--output", str(tmp_path / "set.parquet"), "--quiet",
+            env={**os.environ, "PYTHONPATH": PATHS, **environment(database)}, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            while True:
+                if files(tmp_path) or process.returncode is not None:
+                    break
+                await asyncio.sleep(0.02)
+            assert [name for name in files(tmp_path) if not name.startswith(".set.parquet.")] == []
+            process.send_signal(number)
+            _, said = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+    assert process.returncode == code, said.decode()
+    assert len(files(tmp_path)) == left
+    assert not left or files(tmp_path)[0].endswith(".partial")
+
+
+def test_a_terminal_sees_rows_and_the_time_left() -> None:
+    written = io.StringIO()
+    with shown(1_000, written) as tell:
+        tell(250, 240)
+        tell(1_000, 980)
+    assert "980 rows" in written.getvalue()
+    assert "1.00k/1.00k" in written.getvalue()

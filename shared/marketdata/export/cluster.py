@@ -55,7 +55,12 @@ async def there(
             part, future = running.popleft()
             try:
                 rows = await future
-            except (distributed.KilledWorker, distributed.client.FutureCancelledError, RuntimeError) as error:
+            except (
+                distributed.KilledWorker,
+                distributed.client.FutureCancelledError,
+                OSError,
+                RuntimeError,
+            ) as error:
                 raise ExportError(
                     f"the cluster gave the work up: {error} (see its workers' logs; the scheduler and every"
                     " worker need the same marketdata and packages as this program)"
@@ -84,7 +89,9 @@ def work(snapshot: str, request: Request, part: Part, formulas: str) -> Rows:
 async def _work(snapshot: str, request: Request, part: Part) -> Rows:
     settings = load_settings(os.environ).database
     async with source.explained(settings):
-        connection = await database.connect(settings, "marketdata-export-worker")
+        connection = await database.connect(
+            settings, "marketdata-export-worker", command_timeout=source.STATEMENT_SECONDS
+        )
         try:
             loaded = await load(connection, snapshot, request, part)
         finally:

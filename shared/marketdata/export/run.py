@@ -53,7 +53,7 @@ async def run(
     check_output(output, kind, overwrite)
     await database.wait_for_database(settings, seconds=0)
     async with source.explained(settings), source.held_snapshot(settings) as snapshot:
-        connection = await database.connect(settings, APPLICATION)
+        connection = await database.connect(settings, APPLICATION, command_timeout=source.STATEMENT_SECONDS)
         try:
             async with source.reading(connection, snapshot):
                 await check(connection, request)

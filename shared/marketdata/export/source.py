@@ -27,6 +27,8 @@ from marketdata.sqlfiles import SqlFiles
 from marketdata.store.queries import QUERIES as STORE
 
 QUERIES: Final = SqlFiles(Path(__file__).parent / "sql")
+STATEMENT_SECONDS: Final = 300.0
+"""What one read may take: seconds where a part takes less than one, so that a lost server is noticed."""
 _POSTGRES_EPOCH_MS: Final = 946_684_800_000
 _HEADER: Final = 19  # signature, flags, length of an extension that is never there
 _TRAILER: Final = 2
