@@ -126,7 +126,7 @@ def minutes(arrivals: list[float], start: int) -> Minutes:
 LATE = st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.5, 1.0, 3.0, float("nan")])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(LATE, min_size=30, max_size=60), st.lists(LATE, min_size=60, max_size=60),
        st.integers(1, 12), st.integers(0, 12), st.sampled_from([0, 30_000, 60_000]))  # fmt: skip
 def test_a_row_is_kept_where_each_candle_it_looks_at_was_known(
