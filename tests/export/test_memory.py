@@ -19,11 +19,13 @@ KEPT_MB = (LARGE - SMALL) * 1440 * len(NAMES) * 8 / 1e6
 """What the larger range's rows take, were they kept: more than 16."""
 
 PROGRAM = """
-import json, resource, sys
+import json, re, sys
 from marketdata.export import export
 written = export(sys.argv[1], symbols=["BTCUSDT"], start=sys.argv[2], end=sys.argv[3], part_minutes=1440,
                  labels=["barrier:60:0.005:0.005"])
-print(json.dumps([written.rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+# Not ru_maxrss: that of a program just started is its parent's.
+peak = re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())
+print(json.dumps([written.rows, int(peak[1]) / 1024]))
 """
 
 
