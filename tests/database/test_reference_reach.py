@@ -19,6 +19,7 @@ from marketdata.features.registry import NAMES
 from marketdata.models import MINUTE_MS, Source
 from marketdata.settings import DatabaseSettings
 from marketdata.store import candles, features, ledger, symbols
+from marketdata.store.queries import QUERIES
 
 MONTH = 31 * 1440
 
@@ -165,6 +166,8 @@ async def test_a_head_cannot_slip_in_between_a_question_for_it_and_the_row_witho
 
 async def test_a_head_waits_for_no_other_head(three: Connection, database: DatabaseSettings) -> None:
     writer = await db.connect(database, "test-writer", command_timeout=20)
+    # A hypertable's first candle makes a chunk, which others wait for.
+    await head(three, 4)
     try:
         async with three.transaction():
             await head(three, 5)
@@ -185,3 +188,18 @@ async def test_what_a_head_asks_reads_by_an_index(three: Connection) -> None:
     for query in (asked, probe):
         plan = json.loads(await three.fetchval(f"EXPLAIN (FORMAT JSON) {query}"))[0]["Plan"]
         assert [name for name in scans(plan) if name.startswith(GROWING)] == []
+
+
+async def test_what_rows_ask_of_the_reference_reads_by_the_key(three: Connection) -> None:
+    await store(three, range(100))
+    await three.execute("SET enable_seqscan = off")
+    values = {
+        "reference_closes": ("'BTCUSDT'", "'2023-03-24'", "'2023-03-25'"),
+        "lacking_reference": ("'BTCUSDT'", "'{2023-03-24}'", "'2023-03-24'", "'2023-03-25'"),
+    }
+    for name, given in values.items():
+        query = QUERIES[name]
+        for n, value in enumerate(given, 1):
+            query = query.replace(f"${n}", value)
+        plan = json.loads(await three.fetchval(f"EXPLAIN (FORMAT JSON) {query}"))[0]["Plan"]
+        assert scans(plan) == [], name

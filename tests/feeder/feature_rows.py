@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 
 import numpy as np
 from tests.feeder.conftest import T0, eventually
@@ -52,6 +53,7 @@ def at(n: int) -> int:
     return T0 + n * MINUTE_MS
 
 
+@cache
 def candle(symbol: str, n: int, seed: int = 0) -> Candle:
     """A candle of minute ``n`` that no other minute or symbol has; another ``seed``, another candle."""
     draw = np.random.default_rng([SYMBOLS.index(symbol), n + 1_000_000, seed]).random(6).tolist()

@@ -68,7 +68,7 @@ def test_symbols_out_of_step_are_right_or_gone() -> None:
     rng = random.Random(5)
     board, ends = Board(WINDOW), dict.fromkeys(SYMBOLS, 0)
     gone = 0
-    for _ in range(600):
+    for _ in range(300):
         symbol = rng.choice(SYMBOLS)
         kind = rng.random()
         if kind < 0.05:
@@ -85,7 +85,7 @@ def test_symbols_out_of_step_are_right_or_gone() -> None:
             else:
                 assert board.end(each) == at(ends[each])
                 equal(board.columns(each), minutes(each, ends[each] - WINDOW, ends[each]))
-    assert 0 < gone < 1500
+    assert 0 < gone < 750
 
 
 def test_a_window_that_is_too_short_is_not_taken() -> None:
