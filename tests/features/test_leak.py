@@ -12,7 +12,7 @@ import pytest
 from tests.features.leak import ALONE, FUTURE, LATE, LONG, PAST, Sample, findings
 from tests.features.samples import SYMBOLS, book_rows, columns, recorded, rows, seeded
 
-from marketdata.features import MAX_WINDOW, NAMES, REGISTRY, Columns, compute
+from marketdata.features import MAX_WINDOW, NAMES, REGISTRY, Columns, compute, engine
 from marketdata.features.columns import BOOK, Floats
 from marketdata.features.feature import Feature
 
@@ -50,8 +50,9 @@ def test_no_feature_sees_the_future_or_before_its_window_in_recorded_minutes(
 
 
 @pytest.mark.promise
-def test_the_future_changes_no_row_of_a_batch() -> None:
-    """Candles, books and the reference after an instant: others, or none at all."""
+def test_the_future_changes_no_row_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candles, books and the reference after an instant: others, some missing, or none at all."""
+    monkeypatch.setattr(engine, "CHUNK_ROWS", 600)  # what comes after a chunk is the future, too
     whole = seeded(N)
     before = compute(whole).values[: INSTANT + 1]
     table, reference, later = rows(N), rows(N, seed=31), slice(INSTANT + 1, None)
@@ -61,6 +62,8 @@ def test_the_future_changes_no_row_of_a_batch() -> None:
     for name, values in zip(BOOK, book_rows(N, seed=97).T[1:], strict=True):
         getattr(other, name)[later] = values[later]
     np.testing.assert_array_equal(compute(other).values[: INSTANT + 1], before)
+    kept = np.delete(rows(N), slice(INSTANT + 1, INSTANT + 4), axis=0)
+    np.testing.assert_array_equal(compute(columns(kept)).values[: INSTANT + 1], before)
     np.testing.assert_array_equal(compute(whole.part(0, INSTANT + 1)).values, before)
 
 
