@@ -13,6 +13,7 @@ MarketDataError
 │   └── UnavailableError    wait: 5xx, a timeout, a broken connection
 ├── RequestError            the caller: a name, an instant or a number that can't be meant
 ├── MissingPackageError     the caller: a package that is not installed
+├── ExportError             the caller: what was asked for is right, and could not be written
 ├── LeaseLostError          nobody: another worker has the work now, or it is closed
 └── DatabaseUnavailableError  wait: the database cannot be reached or refuses work
 """
@@ -83,11 +84,19 @@ class UnavailableError(ExchangeError):
 
 
 class RequestError(MarketDataError, ValueError):
-    """A question or a row that can't be meant. The message names the argument and what to give instead."""
+    """A question or a row that can't be meant. ``problems`` name each argument and what to give instead."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = list(problems)
 
 
 class MissingPackageError(MarketDataError, ImportError):
     """What was asked for needs a package that is not installed. The message says which."""
+
+
+class ExportError(MarketDataError):
+    """The training set could not be made. Nothing stands under its name."""
 
 
 class LeaseLostError(MarketDataError):

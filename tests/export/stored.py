@@ -81,11 +81,18 @@ async def put(
 
 
 async def cache(connection: Connection, symbol: str, start: int, end: int, *, known_at: int) -> int:
-    """Fill the feature cache for the rows ``[start, end)`` as the feeder computes rows again."""
+    """Fill the feature cache for the rows ``[start, end)`` as the feeder does, at ``known_at``."""
     window = await features.load_window(
         connection, symbol, at(start) - (MAX_WINDOW + 1) * MINUTE_MS, at(end) - MINUTE_MS
     )
-    return await features.replace(connection, symbol, compute(window, end - start), known_at=known_at)
+    written = await features.replace(connection, symbol, compute(window, end - start), known_at=known_at)
+    # The market's clock is past all candles here, and no row is known before what the clock says.
+    await connection.execute(
+        "UPDATE feature_values SET known_at = to_timestamp($4::bigint / 1000.0)"
+        " WHERE symbol = $1 AND time >= $2 AND time < $3",
+        symbol, at(start), at(end), known_at,
+    )  # fmt: skip
+    return written
 
 
 def seeded(minutes: int, seed: int = 1) -> Floats:

@@ -11,8 +11,8 @@ from datetime import date
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
+from marketdata.address import from_dsn, from_environment
 from marketdata.client import ranges
-from marketdata.client.address import from_dsn, from_environment
 from marketdata.client.connections import create_pool, errors_of
 from marketdata.client.instants import Instant, to_instant
 from marketdata.client.models import Accuracy, FeatureName, FeatureRow, Written

@@ -4,8 +4,8 @@ Needs the packages of ``requirements-research.lock``; importing it needs none of
 can be named.
 """
 
+from marketdata.errors import ExportError, RequestError
 from marketdata.export.api import export
-from marketdata.export.errors import ExportError, RequestError
 from marketdata.export.split import Fold, purged_folds, walk_forward
 
 __all__ = ["ExportError", "Fold", "RequestError", "export", "purged_folds", "walk_forward"]

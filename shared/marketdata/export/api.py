@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from marketdata.export.errors import MissingPackageError, RequestError
+from marketdata.address import from_dsn, from_environment
+from marketdata.errors import ConfigurationError, MissingPackageError, RequestError
 from marketdata.export.request import build
-from marketdata.settings import SSL_MODES, DatabaseSettings, load
 
 if TYPE_CHECKING:
     from marketdata.export.run import Progress, Written
@@ -51,14 +50,20 @@ def export(
 
     Raises:
         RequestError: an argument cannot be had; ``problems`` names every one.
-        ExportError: a package is missing, the disk refuses, or there is no such row.
+        MissingPackageError: a package of requirements-research.lock is not installed.
+        ExportError: the disk refuses, or there is no such row.
         ConfigurationError: the DB_* settings cannot be used, or the database refuses them.
         DatabaseUnavailableError: the database does not answer.
     """
     request = build(symbols, start, end, features=features, groups=groups, labels=labels, as_known=as_known)
     if part_minutes is not None and part_minutes < 1:
-        raise RequestError([f"part_minutes: {part_minutes} must be at least 1"])
-    settings = load(os.environ).database if dsn is None else from_dsn(dsn)
+        raise RequestError(f"part_minutes: {part_minutes} must be at least 1")
+    try:
+        settings = from_environment(os.environ) if dsn is None else from_dsn(dsn, os.environ)
+    except ConfigurationError as error:
+        if dsn is None:
+            raise
+        raise RequestError(*(f"dsn: {problem}" for problem in error.problems)) from None
     require(*_NEEDED)
     from marketdata.export.run import run
 
@@ -82,32 +87,16 @@ def require(*packages: str) -> None:
         try:
             importlib.import_module(name)
         except ImportError:
-            raise MissingPackageError(name) from None
+            raise missing(name) from None
 
 
-def from_dsn(dsn: str) -> DatabaseSettings:
-    """Return the settings of ``postgresql://user:password@host:port/name?sslmode=require``.
-
-    Raises ``RequestError`` that does not repeat it: it may hold a password.
-    """
-    parts = urlsplit(dsn)
-    query = parse_qs(parts.query)
-    mode = query.pop("sslmode", ["prefer"])[0]
-    host = query.pop("host", [parts.hostname or ""])[0]
-    try:
-        port = parts.port or 5432
-    except ValueError:
-        port = 0
-    name = unquote(parts.path.lstrip("/"))
-    user = unquote(parts.username or "")
-    if parts.scheme not in ("postgresql", "postgres") or not (host and port and name and user):
-        raise RequestError(
-            ["dsn: must be such as postgresql://mlreader:PASSWORD@127.0.0.1:5432/btc_ml_production"]
-        )
-    if query or mode not in SSL_MODES:
-        raise RequestError([f"dsn: takes host and sslmode ({', '.join(SSL_MODES)}) after the question mark"])
-    password = unquote(parts.password) if parts.password else os.environ.get("DB_PASSWORD", "")
-    return DatabaseSettings(host, port, name, user, password, mode)
+def missing(package: str) -> MissingPackageError:
+    """What to say where a package that only training needs is not installed."""
+    return MissingPackageError(
+        f"{package} is not installed, and exports need it:"
+        " pip install --require-hashes -r requirements-research.lock",
+        name=package,
+    )
 
 
 def _finish(work: Coroutine[Any, Any, _Answer]) -> _Answer:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from marketdata.errors import ConfigurationError, MarketDataError
+from marketdata.errors import ConfigurationError, MarketDataError, RequestError
 from marketdata.export.api import export, require
-from marketdata.export.errors import RequestError
 from marketdata.export.progress import shown
 from marketdata.export.request import AS_KNOWN_SECONDS, FORMATS, build
 from marketdata.models import MINUTE_MS

@@ -15,9 +15,9 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from marketdata import database
-from marketdata.errors import MarketDataError
+from marketdata.errors import ExportError, MarketDataError
 from marketdata.export import manifest, source
-from marketdata.export.errors import ExportError, MissingPackageError
+from marketdata.export.api import missing
 from marketdata.export.request import Request
 from marketdata.export.rows import Part, Rows, load, make
 from marketdata.settings import load as load_settings
@@ -32,7 +32,7 @@ async def there(
     try:
         distributed: Any = importlib.import_module("distributed")
     except ImportError:
-        raise MissingPackageError("distributed") from None
+        raise missing("distributed") from None
     try:
         client = await distributed.Client(address, asynchronous=True, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:

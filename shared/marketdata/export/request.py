@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import Final
 
+from marketdata.errors import RequestError
 from marketdata.export import labels as labelling
-from marketdata.export.errors import RequestError
 from marketdata.export.labels import Label
 from marketdata.features.registry import ACTIVE, GROUPS, REGISTRY
 from marketdata.minutes import from_datetime, isoformat
@@ -69,7 +69,7 @@ def build(
             " from must be before to"
         )
     if problems:
-        raise RequestError(problems)
+        raise RequestError(*problems)
     return request
 
 

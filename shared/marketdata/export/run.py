@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from marketdata import database
 from marketdata.database import Connection
+from marketdata.errors import ExportError, RequestError
 from marketdata.export import manifest, source
 from marketdata.export.cluster import there
-from marketdata.export.errors import ExportError, RequestError
 from marketdata.export.request import FORMATS, Request
 from marketdata.export.rows import Part, Rows, load, make, parts
 from marketdata.export.sinks import Sink, appearing, writing
@@ -107,14 +107,14 @@ async def _fill(
 def check_output(output: Path, kind: str, overwrite: bool) -> None:
     """Raise ``RequestError`` unless a file of this format may be made there."""
     if kind not in FORMATS:
-        raise RequestError([f"format: {kind!r} must be one of {', '.join(FORMATS)}"])
+        raise RequestError(f"format: {kind!r} must be one of {', '.join(FORMATS)}")
     if not output.parent.is_dir():
-        raise RequestError([f"output: there is no folder {output.parent}: make it first"])
+        raise RequestError(f"output: there is no folder {output.parent}: make it first")
     if output.is_dir():
-        raise RequestError([f"output: {output} is a folder: name a file"])
+        raise RequestError(f"output: {output} is a folder: name a file")
     there = [path for path in (output, manifest.path_of(output)) if path.exists()]
     if there and not overwrite:
-        raise RequestError([f"output: {there[0]} is there already: --overwrite replaces it"])
+        raise RequestError(f"output: {there[0]} is there already: --overwrite replaces it")
 
 
 async def check(connection: Connection, request: Request) -> None:
@@ -138,7 +138,7 @@ async def check(connection: Connection, request: Request) -> None:
             problems += _outside(symbol, request, records[symbol]["kept_from"], records[symbol]["starts"],
                                  records[symbol]["ends"])  # fmt: skip
     if problems:
-        raise RequestError(problems)
+        raise RequestError(*problems)
 
 
 def _outside(symbol: str, request: Request, kept: int, starts: int | None, ends: int | None) -> list[str]:

@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
-from marketdata.export.errors import ExportError
+from marketdata.errors import ExportError
 from marketdata.export.request import Request
 from marketdata.export.rows import Rows
 from marketdata.features.columns import Floats

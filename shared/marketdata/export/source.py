@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from marketdata import database
 from marketdata.database import Connection
-from marketdata.errors import DatabaseUnavailableError, SchemaError
-from marketdata.export.errors import ExportError
+from marketdata.errors import DatabaseUnavailableError, ExportError, SchemaError
 from marketdata.features.columns import BOOK_ROW, CANDLE_ROW, Columns, Floats
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings

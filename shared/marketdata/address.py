@@ -17,11 +17,12 @@ _FORM: Final = (
 )
 
 
-def from_dsn(dsn: str) -> DatabaseSettings:
+def from_dsn(dsn: str, environment: Mapping[str, str] | None = None) -> DatabaseSettings:
     """Return the settings that a ``postgresql://`` URL names.
 
     ``?sslmode=`` is understood, and ``?host=`` for a socket's folder. What a password needs percent-encoded
-    (``urllib.parse.quote``) a URL wants so. Raises ``ConfigurationError``.
+    (``urllib.parse.quote``) a URL wants so. A URL without one takes ``DB_PASSWORD`` of ``environment``.
+    Raises ``ConfigurationError``.
     """
     try:
         parts = urlsplit(dsn)
@@ -46,7 +47,7 @@ def from_dsn(dsn: str) -> DatabaseSettings:
             "DB_PORT": str(port or ""),
             "DB_NAME": unquote(parts.path.lstrip("/")),
             "DB_USER": unquote(parts.username or ""),
-            "DB_PASSWORD": unquote(parts.password or ""),
+            "DB_PASSWORD": unquote(parts.password or "") or (environment or {}).get("DB_PASSWORD", ""),
             "DB_SSLMODE": query.get("sslmode", ""),
         }
     )

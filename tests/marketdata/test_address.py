@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from marketdata.client import AsyncClient, Client, address
+from marketdata import address
+from marketdata.client import AsyncClient, Client
 from marketdata.errors import ConfigurationError
 from marketdata.settings import DatabaseSettings
 
@@ -77,3 +78,10 @@ def test_a_url_that_cannot_be_one_says_how_one_looks(
 def test_no_client_shows_its_password() -> None:
     with Client("postgresql://mlreader:s3cret@127.0.0.1/p") as client:
         assert repr(client) == "Client(mlreader@127.0.0.1:5432/p)"
+
+
+def test_a_url_without_a_password_takes_the_environments() -> None:
+    environment = {"DB_PASSWORD": "theirs", "DB_USER": "nobody"}
+    assert address.from_dsn("postgresql://me@db/p", environment).password == "theirs"
+    assert address.from_dsn("postgresql://me:mine@db/p", environment).password == "mine"
+    assert address.from_dsn("postgresql://me@db/p").password == ""
