@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from marketdata.features.cross import CROSS_WINDOW
 from marketdata.features.feature import Feature
 from marketdata.features.registry import FEATURE_VERSION, GROUPS, MAX_WINDOW, REGISTRY
 from marketdata.features.smoothing import SEED_WEIGHT
@@ -16,7 +17,8 @@ _HEADER: Final = """\
 
 Feature set {version} has {count} features. None is a price: each is a ratio, a log return, a score or
 an angle, so that one model can read every symbol. They are computed by the same code live and in
-batch, and a row needs the candles of {window} minutes and nothing else.
+batch, bit by bit the same, and a row needs the candles of {window} minutes and nothing else (the group cross:
+those of BTCUSDT as well, of the last {cross} minutes at most).
 
 ## Time
 
@@ -31,6 +33,10 @@ Exponential averages (EMA, Wilder) are finite weighted sums: they have as many w
 the rest would weigh under {seed:g} of the whole, scaled to add up to 1. A recursive average, such as
 TA-Lib's, agrees once its own seed has faded that far. It does not where prices have stood still for the
 whole window: there it still reports what it remembers, and these features report nothing.
+
+Each feature is held against TA-Lib and libraries of others where they have it, and against the formula of
+its paper in plain loops where they don't. Directional movement takes prices at face value, as TA-Lib does:
+moves that are equal in ticks may differ by a rounding, and the greater one counts.
 
 ## Nulls
 
@@ -49,11 +55,23 @@ only for a minute that has a candle, so there is none for a minute of an outage.
 
 | input | what follows |
 |---|---|
-| prices stand still all through | RSI, Bollinger and channel position are null; other price features 0 |
-| no volume throughout the window | taker ratios and VWAP distance are null |
-| volume or trades the same in each minute of the window | the z-score is null |
-| the close jumps tenfold in one minute | `return_1m` is ln 10; bounded features keep the ranges below |
+| prices stand still all through | null: RSI, stochastic, ADX and DI, CCI, money flow, ultimate oscillator, \
+Bollinger position, places in a channel, R squared, efficiency, choppiness, realised skewness and kurtosis, \
+Amihud ratio, correlations. 0: returns, volatilities, slopes, EMA distances, MACD, ROC, Aroon, TRIX, \
+Bollinger width, Chaikin's flow, Corwin-Schultz, beta; VWAP distance to within rounding |
+| no volume throughout the window | null: taker and trade-size ratios, VWAP distance, money flow, OBV slope, \
+Amihud ratio, Chaikin's flow, z-scores and the correlation of return and volume |
+| volume or trades the same in each minute of the window | its z-score and the correlation of return and \
+volume are null |
+| no high or low moves, or only equally both ways, for 373 minutes | ADX is null |
+| a minute of the window without a book | `spread_zscore_60m` and `book_imbalance_15m` are null |
+| the close jumps tenfold in one minute | `return_1m` is ln 10; bounded features keep the ranges below, \
+realised skewness comes near 15.49 and kurtosis near 240 |
+| a number of a candle is NaN or infinite | the candle is refused and asked for again; until then its minute \
+is missing |
 | a single candle | features with a window of 1 only |
+| the day's edge | nothing starts anew: windows run on across midnight. The row of 00:00 holds the minute \
+23:59 and has the angle 0 of its own day |
 
 ## window_coverage
 
@@ -76,14 +94,16 @@ _ABOUT: Final = {
 These compare a symbol with BTCUSDT over the same minutes. They are null where BTCUSDT is not captured or a
 minute of either symbol is missing, and correlation and beta where BTCUSDT stood still throughout. BTCUSDT's
 own rows compare it with itself: a correlation and a beta of 1, relative returns of 0.""",
-    "calendar": "Angles on the clock and on the week of the row's `time`, in UTC.",
+    "time": "Angles on the clock and on the week of the row's `time`, in UTC.",
 }
 """What a group needs said beside its table."""
 
 
 def render_document() -> str:
     """The whole ``features.md``, ending in a newline."""
-    header = _HEADER.format(version=FEATURE_VERSION, count=len(REGISTRY), window=MAX_WINDOW, seed=SEED_WEIGHT)
+    header = _HEADER.format(
+        version=FEATURE_VERSION, count=len(REGISTRY), window=MAX_WINDOW, cross=CROSS_WINDOW, seed=SEED_WEIGHT
+    )
     return header + "".join(_section(group) for group in GROUPS)
 
 
