@@ -162,8 +162,9 @@ async def wait_for_database(
             ) from None
         except TRANSIENT as error:
             if clock.monotonic() >= deadline:
+                waited_for = f" after {seconds:.0f} s" if seconds else ""
                 raise DatabaseUnavailableError(
-                    f"no database at {settings.host}:{settings.port} after {seconds:.0f} s: {error}"
+                    f"no database at {settings.host}:{settings.port}{waited_for}: {error}"
                 ) from None
             if not waited:
                 log.info("database_waiting", host=settings.host, port=settings.port, reason=str(error))

@@ -50,6 +50,14 @@ async def test_a_range_is_what_the_matrix_holds(filled: AsyncClient, market: Con
     assert np.asarray(table.columns["window_coverage"]).tolist() == [0.5] * 3
 
 
+async def test_a_table_says_in_a_line_what_it_holds(filled: AsyncClient) -> None:
+    table = await filled.features(["BTCUSDT", "ETHUSDT"], at(1), at(4), names=[NAMES[0]])
+    first, last = (f"{at(n):%Y-%m-%dT%H:%MZ}" for n in (1, 3))
+    assert repr(table) == f"Table(5 rows, 1 columns of numbers: BTCUSDT, ETHUSDT, {first} to {last})"
+    nothing = await filled.features("BTCUSDT", at(7), at(8), names=[NAMES[0]])
+    assert repr(nothing) == "Table(0 rows, 1 columns of numbers)"
+
+
 async def test_only_the_columns_asked_for_come_in_the_order_asked_for(filled: AsyncClient) -> None:
     names = [NAMES[3], NAMES[0]]
     table = await filled.features("BTCUSDT", at(0), at(9), names=names)

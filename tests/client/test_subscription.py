@@ -156,6 +156,23 @@ async def test_a_killed_session_loses_and_repeats_nothing(market: Connection, cl
         assert keys(await take(rows, 1)) == [("BTCUSDT", 6)]
 
 
+async def test_a_lost_connection_is_told_in_words(
+    market: Connection, client: AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever set up no logging sees the bare message."""
+
+    async def told() -> bool:
+        return bool(caplog.messages)
+
+    async with client.subscribe(heartbeat=LONG) as rows:
+        waiting = asyncio.create_task(take(rows, 1))
+        async with away(market):
+            await until(told, seconds=30, what="it says so")
+        await insert(market, "BTCUSDT", [1])
+        await waiting
+    assert "the subscription lost its connection, trying again in " in caplog.messages[0]
+
+
 async def test_a_session_killed_between_two_rows_loses_neither(
     market: Connection, client: AsyncClient
 ) -> None:

@@ -171,6 +171,7 @@ REFUSED = {
     "before the history": (["--from", "2023-03-12"], f"kept from {text(0)} on: take {text(1)} or later"),
     "as-known": (["--as-known", "-1"], "must be seconds from 0 to 3600"),
     "a folder": (["--output", "/nowhere/at/all.csv"], "there is no folder /nowhere/at: make it first"),
+    "another format's name": (["--output", "all.csv"], "named .csv and would hold parquet: say --format csv"),
     "a dsn": (["--dsn", "mysql://u:secret@h/d"], "postgresql://mlreader:PASSWORD@"),
 }  # fmt: skip
 
@@ -237,7 +238,7 @@ async def test_a_range_without_candles_writes_nothing(
 async def test_a_database_that_is_not_there_or_refuses(database: DatabaseSettings, tmp_path: Path) -> None:
     asked = ["--symbols", "BTCUSDT", "--from", text(1), "--to", text(2), "--output", str(tmp_path / "f")]
     done = command(database, *asked, code=1, DB_HOST="127.0.0.1", DB_PORT="1")
-    assert "no database at 127.0.0.1:1" in done.stderr
+    assert "no database at 127.0.0.1:1: " in done.stderr
     done = command(database, *asked, code=1, DB_NAME="no_such_database")
     assert "check DB_USER, DB_PASSWORD and DB_NAME" in done.stderr
     done = command(database, *asked, code=2)
@@ -279,3 +280,13 @@ def test_a_terminal_sees_rows_and_the_time_left() -> None:
         tell(1_000, 980)
     assert "980 rows" in written.getvalue()
     assert "1.00k/1.00k" in written.getvalue()
+
+
+def test_a_terminal_without_a_width_sees_the_bar_too() -> None:
+    screen, terminal = os.openpty()
+    with open(terminal, "w", encoding="utf-8") as written:
+        assert os.get_terminal_size(terminal).columns == 0
+        with shown(1_000, written) as tell:
+            tell(1_000, 980)
+        assert "980 rows" in os.read(screen, 65536).decode()
+    os.close(screen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,7 +18,6 @@ from marketdata.client.queries import QUERIES
 from marketdata.client.selection import require
 from marketdata.database import Connection
 from marketdata.errors import DatabaseUnavailableError
-from marketdata.log import get_logger
 from marketdata.settings import DatabaseSettings
 
 CHANNEL: Final = "features"
@@ -29,7 +29,7 @@ ANSWER_SECONDS: Final = 10.0
 """What the database has for an answer before it counts as dead."""
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-log = get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Subscription:
@@ -224,7 +224,8 @@ class Subscription:
         if self._closing.is_set():
             return
         seconds = next(self._delays)
-        log.warning("subscription_lost", reason=str(error), retry_seconds=round(seconds, 1))
+        # A sentence, not an event: a program that set up no logging prints the bare message.
+        log.warning("the subscription lost its connection, trying again in %.1f s: %s", seconds, error)
         try:
             async with asyncio.timeout(seconds):
                 await self._closing.wait()

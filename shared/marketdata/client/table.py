@@ -35,7 +35,7 @@ class Labels:
 Column: TypeAlias = NDArray[Any] | Labels
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Table:
     """Rows in order of symbol, as asked for, and time. ``columns`` holds them by name, all of one length.
 
@@ -48,6 +48,15 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.columns["time"])
+
+    def __repr__(self) -> str:
+        """What it holds, in a line: the numbers are for a data frame to show."""
+        about = f"{len(self):,} rows, {len(self.names)} columns of numbers"
+        if len(self):
+            labels: Labels = self.columns["symbol"]  # type: ignore[assignment]
+            first, last = np.datetime_as_string([self.time.min(), self.time.max()], unit="m", timezone="UTC")
+            about += f": {', '.join(labels.labels)}, {first} to {last}"
+        return f"Table({about})"
 
     @property
     def time(self) -> NDArray[np.datetime64]:

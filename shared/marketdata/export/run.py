@@ -112,6 +112,12 @@ def check_output(output: Path, kind: str, overwrite: bool) -> None:
         raise RequestError(f"output: there is no folder {output.parent}: make it first")
     if output.is_dir():
         raise RequestError(f"output: {output} is a folder: name a file")
+    named = next((other for other in FORMATS if output.suffix.lower() == f".{other}"), kind)
+    if named != kind:
+        raise RequestError(
+            f"output: {output} is named {output.suffix} and would hold {kind}: say --format {named},"
+            " or give it another name"
+        )
     there = [path for path in (output, manifest.path_of(output)) if path.exists()]
     if there and not overwrite:
         raise RequestError(f"output: {there[0]} is there already: --overwrite replaces it")
