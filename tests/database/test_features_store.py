@@ -187,6 +187,25 @@ async def test_candles_without_a_feature_row_are_found(market: Connection) -> No
     assert await features.take_stale(market) is None
 
 
+async def test_a_stale_range_does_not_hide_candles_that_have_no_row_yet(market: Connection) -> None:
+    """Rows wait in a process that may die: those behind them must not be all that is left of them."""
+    await store(market, range(10))
+    await market.execute("DELETE FROM stale_features")
+    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5))
+    await market.execute(
+        "INSERT INTO stale_features (symbol, from_time, to_time) VALUES ('BTCUSDT', $1, $2)",
+        minute(8),
+        minute(99),
+    )
+    for _ in range(2):  # Whoever takes it after a crash has the same.
+        stale = await features.take_stale(market)
+        assert stale is not None
+        assert stale.ranges == [(minute(6), minute(99))]
+        await features.replace(market, "BTCUSDT", result(8, 9, 10), known_at=minute(10))
+    await features.settle_stale(market, stale.ids)
+    assert await features.take_stale(market) is None
+
+
 @pytest.mark.parametrize(
     ("ranges", "merged"),
     [

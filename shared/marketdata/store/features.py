@@ -143,7 +143,10 @@ async def replace(connection: Connection, symbol: str, result: Result, *, known_
 
 
 async def take_stale(connection: Connection) -> Stale | None:
-    """Return one symbol's stale ranges, None when there are none. They stay until ``settle_stale``."""
+    """Return one symbol's stale ranges, None when there are none. They stay until ``settle_stale``.
+
+    Stored candles in front of a range that have no row yet are taken with it.
+    """
     records = await connection.fetch(QUERIES["take_stale"])
     if not records:
         return None
