@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from marketdata.features.columns import REFERENCE
 from marketdata.features.feature import Feature
 from marketdata.features.registry import FEATURE_VERSION, GROUPS, MAX_WINDOW, REGISTRY
 from marketdata.features.smoothing import SEED_WEIGHT
@@ -16,7 +17,8 @@ _HEADER: Final = """\
 
 Feature set {version} has {count} features. None is a price: each is a ratio, a log return, a score or
 an angle, so that one model can read every symbol. They are computed by the same code live and in
-batch, and a row needs the candles of {window} minutes and nothing else.
+batch. A row needs {window} minutes of its own symbol's candles and books, and the closes of {reference} in at
+most {cross} of them.
 
 ## Time
 
@@ -34,14 +36,16 @@ whole window: there it still reports what it remembers, and these features repor
 
 ## Nulls
 
-A value is null, never filled in, in four cases:
+A value is null, never filled in, in five cases:
 
 - The window is not full: the history begins inside it, or it holds a minute that is missing and not yet
   accounted for. Only features whose own window holds that minute are null; once it is repaired, the rows
   are computed again.
 - The definition divides nothing by nothing. There are no neutral values in their place.
 - The result is not a finite number.
-- The book of that minute was not seen. Books cannot be backfilled.
+- The book of a minute in the window of a book feature was not seen. Books cannot be backfilled.
+- A candle of {reference} in the window of a cross feature is missing. A row is not held up for it longer than
+  a second; once it is there, the rows are computed again.
 
 Minutes of an exchange outage enter as flat: open, high, low and close at the close before, no volume, no
 trades. A minute in which nothing traded is the exchange's own row and enters as it is. A row is written
@@ -49,17 +53,18 @@ only for a minute that has a candle, so there is none for a minute of an outage.
 
 | input | what follows |
 |---|---|
-| prices stand still all through | RSI, Bollinger and channel position are null; other price features 0 |
-| no volume throughout the window | taker ratios and VWAP distance are null |
+| prices stand still all through | what divides by how far they moved is null: RSI and positions, say |
+| no volume throughout the window | the volume group and `money_flow_14` are null |
 | volume or trades the same in each minute of the window | the z-score is null |
-| the close jumps tenfold in one minute | `return_1m` is ln 10; bounded features keep the ranges below |
+| the close jumps tenfold in one minute | `return_1m` is ln 10; ranges below hold, to the 15th digit |
 | a single candle | features with a window of 1 only |
 
 ## window_coverage
 
 `window_coverage` is the share of the {window} minutes up to the row's instant that are real candles, from 0
 to 1. Outage minutes, missing minutes and minutes before the history began are not real. With 1, every
-feature rests on real candles alone; below 1, features are null (missing minutes) or partly flat (outages).
+feature rests on real candles of its own symbol alone; below 1, features are null (missing minutes) or partly
+flat (outages). It says nothing of books and of {reference}'s candles.
 
 ## Versions
 
@@ -83,7 +88,10 @@ own rows compare it with itself: a correlation and a beta of 1, relative returns
 
 def render_document() -> str:
     """The whole ``features.md``, ending in a newline."""
-    header = _HEADER.format(version=FEATURE_VERSION, count=len(REGISTRY), window=MAX_WINDOW, seed=SEED_WEIGHT)
+    header = _HEADER.format(
+        version=FEATURE_VERSION, count=len(REGISTRY), window=MAX_WINDOW, seed=SEED_WEIGHT,
+        reference=REFERENCE, cross=max(f.window for f in REGISTRY if "reference_close" in f.inputs),
+    )  # fmt: skip
     return header + "".join(_section(group) for group in GROUPS)
 
 
