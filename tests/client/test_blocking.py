@@ -14,6 +14,7 @@ from tests.client.conftest import at, insert
 from tests.processes import database_environment, until
 
 from marketdata.client import AsyncClient, Client, Prediction
+from marketdata.client.loop import LoopThread
 from marketdata.database import Connection
 from marketdata.errors import DatabaseUnavailableError, RequestError
 from marketdata.settings import DatabaseSettings
@@ -138,3 +139,18 @@ async def test_an_interrupt_ends_a_subscription_cleanly(market: Connection, read
         return not await market.fetch(f"{sessions} AND datname = current_database()")
 
     await until(gone, seconds=30, what="its sessions are gone")
+
+
+def test_who_waits_for_an_answer_when_it_is_closed_is_told() -> None:
+    loop, asked = LoopThread("marketdata-test"), threading.Event()
+
+    async def question() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: loop.run(question()))
+        assert asked.wait(60)
+        loop.stop()
+        with pytest.raises(RequestError, match="this client is closed"):
+            waiting.result(60)

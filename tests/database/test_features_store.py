@@ -65,6 +65,17 @@ async def test_a_live_row_never_replaces_one_computed_from_more(market: Connecti
     assert await market.fetchval("SELECT values[1] FROM feature_values") == 0.75
 
 
+async def test_rows_behind_a_new_one_may_lack_its_candle(market: Connection) -> None:
+    """A repair and the stream, side by side: neither statement saw the other's candle."""
+    await features.replace(market, "BTCUSDT", result(7), known_at=minute(9))
+    await features.insert(market, [("ETHUSDT", result(6)), ("BTCUSDT", result(8))], known_at=minute(9))
+    assert await features.take_stale(market) is None
+    await features.insert(market, [("ETHUSDT", result(7)), ("BTCUSDT", result(5, 6))], known_at=minute(9))
+    stale = await features.take_stale(market)
+    assert stale is not None
+    assert (stale.symbol, stale.ranges) == ("BTCUSDT", [(minute(6), minute(5 + MAX_WINDOW))])
+
+
 async def test_an_equal_row_computed_again_keeps_its_known_at(market: Connection) -> None:
     await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(105))
     await features.replace(market, "BTCUSDT", result(5), known_at=minute(109))
@@ -184,6 +195,25 @@ async def test_candles_without_a_feature_row_are_found(market: Connection) -> No
     await market.execute("DELETE FROM stale_features")
     await features.insert(market, [("BTCUSDT", result(10))], known_at=minute(10))
     await features.mark_unfinished(market)
+    assert await features.take_stale(market) is None
+
+
+async def test_a_stale_range_does_not_hide_candles_that_have_no_row_yet(market: Connection) -> None:
+    """Rows wait in a process that may die: those behind them must not be all that is left of them."""
+    await store(market, range(10))
+    await market.execute("DELETE FROM stale_features")
+    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5))
+    await market.execute(
+        "INSERT INTO stale_features (symbol, from_time, to_time) VALUES ('BTCUSDT', $1, $2)",
+        minute(8),
+        minute(99),
+    )
+    for _ in range(2):  # Whoever takes it after a crash has the same.
+        stale = await features.take_stale(market)
+        assert stale is not None
+        assert stale.ranges == [(minute(6), minute(99))]
+        await features.replace(market, "BTCUSDT", result(8, 9, 10), known_at=minute(10))
+    await features.settle_stale(market, stale.ids)
     assert await features.take_stale(market) is None
 
 

@@ -339,3 +339,27 @@ async def test_absurd_times_hold_nothing_up(scored: Connection) -> None:
 async def test_the_first_night_of_a_database_that_heard_nothing(connection: Connection) -> None:
     await connection.execute("CALL nightly_accuracy()")
     assert await connection.fetchval("SELECT count(*) FROM prediction_accuracy") == 0
+
+
+async def test_a_models_absurd_number_does_not_stop_the_scoring_of_others(connection: Connection) -> None:
+    """A price may be any finite number; the square of its error is none above 1e154."""
+    await connection.execute("SELECT advance_market_clock($1)", minute(99))
+    rows = [
+        candles.Row(Candle("BTCUSDT", minute(n), 2.0, 2.0, 2.0, 2.0, 1.0, 2.0, 1, 0.5, 1.0), minute(n + 1))
+        for n in range(90)
+    ]
+    await candles.write(connection, rows, source=Source.REST)
+    await connection.executemany(
+        "INSERT INTO predictions (symbol, time, model, horizon_minutes, predicted, created_at)"
+        " VALUES ('BTCUSDT', $1, $2, 15, $3, $1)",
+        [
+            (minute(n), model, predicted)
+            for n in (10, 20, 30)
+            for model, predicted in (("absurd", 10.0 ** (77 * (n // 10))), ("good", 3.0), ("most", 1.7e308))
+        ],
+    )
+    await connection.execute("CALL nightly_accuracy()")
+    scored = await connection.fetch("SELECT model, mae, rmse FROM prediction_accuracy ORDER BY model")
+    assert [record["model"] for record in scored] == ["absurd", "good", "most"]
+    assert (scored[1]["mae"], scored[1]["rmse"]) == (1.0, 1.0)
+    assert all(1e50 < record["mae"] < math.inf for record in (scored[0], scored[2]))

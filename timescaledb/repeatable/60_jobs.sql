@@ -105,7 +105,7 @@ BEGIN
         INSERT INTO prediction_accuracy AS a (model, symbol, horizon_minutes, day, scored, hit_rate, mae, rmse, brier,
                                               baseline_mae, baseline_rmse)
         SELECT p.model, p.symbol, p.horizon_minutes, (today AT TIME ZONE 'UTC')::date, count(*),
-               avg((hit.correct)::integer), avg(abs(p.error)), sqrt(avg(p.error ^ 2)),
+               avg((hit.correct)::integer), avg(miss.size), sqrt(avg(miss.size ^ 2)),
                avg((p.confidence - (hit.correct)::integer) ^ 2),
                avg(abs(base.price - p.actual)), sqrt(avg((base.price - p.actual) ^ 2))
         FROM predictions AS p
@@ -119,6 +119,8 @@ BEGIN
                 ORDER BY time DESC LIMIT 1)) AS price OFFSET 0
         ) AS base
         CROSS JOIN LATERAL (SELECT sign(p.predicted - base.price) = sign(p.actual - base.price)) AS hit (correct)
+        -- One model's absurd price must not stop the job for all: sums of squares of more than this overflow.
+        CROSS JOIN LATERAL (SELECT least(abs(p.error), 1e70::double precision)) AS miss (size)
         WHERE p.time >= today AND p.time < today + one_day AND p.actual IS NOT NULL
         GROUP BY p.model, p.symbol, p.horizon_minutes
         ON CONFLICT (model, symbol, horizon_minutes, day) DO UPDATE SET

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 from marketdata.errors import RequestError
@@ -19,19 +20,26 @@ class LoopThread:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._stopped = False
+        self._lock = threading.Lock()
+        """What is begun is begun before the end, which cancels it: nobody waits for a loop that is gone."""
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Return the coroutine's result. An interrupt (Ctrl-C) of the waiting thread cancels it.
 
-        Raises what the coroutine does, and ``RequestError`` after ``stop``.
+        Raises what the coroutine does, and ``RequestError`` after ``stop`` and where that ends it.
         """
-        if self._stopped:
-            coroutine.close()
-            raise RequestError("this client is closed")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        with self._lock:
+            if self._stopped:
+                coroutine.close()
+                raise RequestError("this client is closed")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            if self._stopped:
+                raise RequestError("this client is closed") from None
+            raise
         except BaseException:
             future.cancel()
             raise
@@ -43,10 +51,11 @@ class LoopThread:
 
     def stop(self) -> None:
         """End the loop and its thread; a coroutine still running is cancelled."""
-        if not self._stopped:
-            self._stopped = True
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        with self._lock:
+            if not self._stopped:
+                self._stopped = True
+                self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
 
     def _run(self) -> None:
         try:

@@ -35,11 +35,12 @@ log = logging.getLogger(__name__)
 class Subscription:
     """An asynchronous iterator of new rows: ``async for row in client.subscribe("BTCUSDT")``.
 
-    It begins when it is entered (``async with``) or first asked: rows committed from then on are given, or
-    those after ``since``. A symbol's rows come in order of time, each once; one that is committed after a
-    later one was given (a repair of the past) is not given. The message is only a nudge: rows are read from
-    the table, from the last one given, so neither a lost connection nor a slow consumer loses any. Rows that
-    nobody has asked for wait in the database, which keeps them a month; memory holds ``PAGE_ROWS`` at most.
+    It begins when it is entered (``async with``) or first asked: rows committed from then on are given,
+    or those after ``since``. A symbol's rows come in order of time, each once; one that is committed
+    after a later one was given (a repair of the past, or of a time when the platform was down) is not
+    given. The message is only a nudge: rows are read from the table, from the last one given, so neither
+    a lost connection nor a slow consumer loses any. Rows that nobody has asked for wait in the database,
+    which keeps them a month; memory holds ``PAGE_ROWS`` at most.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The command's arguments and exit codes: 0, 2 for what cannot be asked for, 1 for all else."""
+"""The command's arguments and exit codes: 0; 2: cannot be asked for; 130: Ctrl-C; 1: all else."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from marketdata.features.cross import CROSS_WINDOW
+from marketdata.features.columns import REFERENCE
 from marketdata.features.feature import Feature
 from marketdata.features.registry import FEATURE_VERSION, GROUPS, MAX_WINDOW, REGISTRY
 from marketdata.features.smoothing import SEED_WEIGHT
@@ -17,8 +17,8 @@ _HEADER: Final = """\
 
 Feature set {version} has {count} features. None is a price: each is a ratio, a log return, a score or
 an angle, so that one model can read every symbol. They are computed by the same code live and in
-batch, bit by bit the same, and a row needs the candles of {window} minutes and nothing else (the group cross:
-those of BTCUSDT as well, of the last {cross} minutes at most).
+batch, bit by bit the same. A row needs {window} minutes of its own symbol's candles and books, and the closes
+of {reference} in at most {cross} of them.
 
 ## Time
 
@@ -40,14 +40,16 @@ moves that are equal in ticks may differ by a rounding, and the greater one coun
 
 ## Nulls
 
-A value is null, never filled in, in four cases:
+A value is null, never filled in, in five cases:
 
 - The window is not full: the history begins inside it, or it holds a minute that is missing and not yet
   accounted for. Only features whose own window holds that minute are null; once it is repaired, the rows
   are computed again.
 - The definition divides nothing by nothing. There are no neutral values in their place.
 - The result is not a finite number.
-- The book of that minute was not seen. Books cannot be backfilled.
+- The book of a minute in the window of a book feature was not seen. Books cannot be backfilled.
+- A candle of {reference} in the window of a cross feature is missing. A row is not held up for it longer than
+  a second; once it is there, the rows are computed again.
 
 Minutes of an exchange outage enter as flat: open, high, low and close at the close before, no volume, no
 trades. A minute in which nothing traded is the exchange's own row and enters as it is. A row is written
@@ -65,8 +67,8 @@ Amihud ratio, Chaikin's flow, z-scores and the correlation of return and volume 
 volume are null |
 | no high or low moves, or only equally both ways, for 373 minutes | ADX is null |
 | a minute of the window without a book | `spread_zscore_60m` and `book_imbalance_15m` are null |
-| the close jumps tenfold in one minute | `return_1m` is ln 10; bounded features keep the ranges below, \
-realised skewness comes near 15.49 and kurtosis near 240 |
+| the close jumps tenfold in one minute | `return_1m` is ln 10; bounded features keep the ranges below, to the \
+15th digit; realised skewness comes near 15.49 and kurtosis near 240 |
 | a number of a candle is NaN or infinite | the candle is refused and asked for again; until then its minute \
 is missing |
 | a single candle | features with a window of 1 only |
@@ -77,7 +79,8 @@ is missing |
 
 `window_coverage` is the share of the {window} minutes up to the row's instant that are real candles, from 0
 to 1. Outage minutes, missing minutes and minutes before the history began are not real. With 1, every
-feature rests on real candles alone; below 1, features are null (missing minutes) or partly flat (outages).
+feature rests on real candles of its own symbol alone; below 1, features are null (missing minutes) or partly
+flat (outages). It says nothing of books and of {reference}'s candles.
 
 ## Versions
 
@@ -102,8 +105,9 @@ own rows compare it with itself: a correlation and a beta of 1, relative returns
 def render_document() -> str:
     """The whole ``features.md``, ending in a newline."""
     header = _HEADER.format(
-        version=FEATURE_VERSION, count=len(REGISTRY), window=MAX_WINDOW, cross=CROSS_WINDOW, seed=SEED_WEIGHT
-    )
+        version=FEATURE_VERSION, count=len(REGISTRY), window=MAX_WINDOW, seed=SEED_WEIGHT,
+        reference=REFERENCE, cross=max(f.window for f in REGISTRY if "reference_close" in f.inputs),
+    )  # fmt: skip
     return header + "".join(_section(group) for group in GROUPS)
 
 

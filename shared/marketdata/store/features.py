@@ -11,7 +11,7 @@ import numpy as np
 from marketdata.database import Connection
 from marketdata.features.columns import REFERENCE, Columns, Floats
 from marketdata.features.engine import Result
-from marketdata.features.registry import FEATURE_VERSION, NAMES
+from marketdata.features.registry import FEATURE_VERSION, MAX_WINDOW, NAMES
 from marketdata.models import MINUTE_MS
 from marketdata.store.queries import QUERIES
 
@@ -104,7 +104,7 @@ Results = Sequence[tuple[str | Sequence[str], Result]]
 """Rows to be written: those of one symbol, or of as many symbols as there are rows."""
 
 
-async def _write(connection: Connection, query: str, results: Results, known_at: int) -> int:
+async def _write(connection: Connection, query: str, results: Results, known_at: int, *arguments: int) -> int:
     symbols: list[str] = []
     for of, result in results:
         names = [of] * len(result.emit) if isinstance(of, str) else of
@@ -120,6 +120,7 @@ async def _write(connection: Connection, query: str, results: Results, known_at:
         FEATURE_VERSION,
         np.concatenate([r.window_coverage[r.emit] for _, r in results]).tolist(),
         known_at,
+        *arguments,
     )
     assert record is not None
     return int(record["written"])
@@ -129,9 +130,10 @@ async def insert(connection: Connection, results: Results, *, known_at: int) -> 
     """Write live rows and return how many were new; one that is there was computed from more, and stays.
 
     ``known_at`` is the exchange time (ms) in hand; rows get it or ``market_now()``, whichever is later. A
-    symbol's newest row is told of on the channel ``features``.
+    symbol's newest row is told of on the channel ``features``. Later rows of a symbol that are there already
+    may have been computed without the new one's candle, and are marked stale.
     """
-    return await _write(connection, "insert_features", results, known_at)
+    return await _write(connection, "insert_features", results, known_at, MAX_WINDOW)
 
 
 async def replace(connection: Connection, symbol: str, result: Result, *, known_at: int) -> int:
@@ -143,7 +145,10 @@ async def replace(connection: Connection, symbol: str, result: Result, *, known_
 
 
 async def take_stale(connection: Connection) -> Stale | None:
-    """Return one symbol's stale ranges, None when there are none. They stay until ``settle_stale``."""
+    """Return one symbol's stale ranges, None when there are none. They stay until ``settle_stale``.
+
+    Stored candles in front of a range that have no row yet are taken with it.
+    """
     records = await connection.fetch(QUERIES["take_stale"])
     if not records:
         return None

@@ -1,6 +1,7 @@
 -- Feature rows from one flat array: $1 symbol, $2 instants (ms), $3 values (NaN: not defined) row by
--- row, $4 features a row, $5 version, $6 window_coverage, $7 exchange time (ms) in hand. A symbol's newest row is told
--- of on the channel 'features', in the same transaction: {"symbol": "BTCUSDT", "time": "2026-11-21T12:05:00Z"}.
+-- row, $4 features a row, $5 version, $6 window_coverage, $7 exchange time (ms) in hand, $8 minutes of the longest
+-- window. A symbol's newest row is told of on the channel 'features', in the same transaction:
+-- {"symbol": "BTCUSDT", "time": "2026-11-21T12:05:00Z"}.
 WITH written AS (
     INSERT INTO feature_values (symbol, time, feature_version, values, window_coverage, known_at)
     SELECT symbol, to_timestamp(instant / 1000.0), $5::integer,
@@ -10,10 +11,22 @@ WITH written AS (
     FROM unnest($1::text[], $2::bigint[], $6::float8[]) WITH ORDINALITY AS i (symbol, instant, coverage, row)
     ON CONFLICT (symbol, time) DO NOTHING
     RETURNING symbol, time
+), newest AS (
+    SELECT symbol, min(time) AS first, max(time) AS time
+    FROM written
+    GROUP BY symbol
+), stale AS (
+    -- Rows behind a new one: whoever computed them did not see its candle, unless it was committed in between. The
+    -- candle's own writer marks them where it sees the later candle, which may have been committed beside it.
+    INSERT INTO stale_features (symbol, from_time, to_time)
+    SELECT symbol, first + interval '1 minute', first + $8::integer * interval '1 minute'
+    FROM newest
+    WHERE first < (SELECT max(time) FROM feature_values)
+      AND EXISTS (SELECT FROM feature_values AS later WHERE later.symbol = newest.symbol AND later.time > newest.first)
 ), told AS (
     SELECT pg_notify('features', format('{"symbol": %s, "time": "%s"}', to_json(symbol),
                                         to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')))
-    FROM (SELECT symbol, max(time) AS time FROM written GROUP BY symbol) AS newest
+    FROM newest
     -- Asked for all first: the minute's first rows are newer than every row.
     WHERE time > coalesce((SELECT max(time) FROM feature_values), '-infinity')
        OR NOT EXISTS (SELECT FROM feature_values AS later WHERE later.symbol = newest.symbol AND later.time > newest.time)

@@ -1,4 +1,21 @@
--- The stale ranges of the symbol whose newest is first, as far as the cache reaches back.
+-- The stale ranges of the symbol whose newest is first, as far as the cache reaches back. A range that begins after
+-- stored candles without a row gets them too, as a mark that lasts: mark_unfinished looks behind the newest row
+-- only, and once the range's own are written these are before it.
+WITH taken AS (
+    SELECT symbol, max(from_time) AS begins
+    FROM stale_features
+    WHERE symbol = (SELECT symbol FROM stale_features ORDER BY to_time DESC, symbol LIMIT 1)
+    GROUP BY symbol
+), unfinished AS (
+    INSERT INTO stale_features (symbol, from_time, to_time)
+    SELECT symbol, c.time + interval '1 minute', begins
+    FROM taken,
+         LATERAL (SELECT time FROM feature_values AS f WHERE f.symbol = taken.symbol ORDER BY time DESC LIMIT 1) AS r,
+         LATERAL (SELECT time FROM candles_1m AS c WHERE c.symbol = taken.symbol AND c.time >= r.time
+                  ORDER BY time LIMIT 1) AS c
+    WHERE c.time + interval '1 minute' < begins
+    RETURNING id, symbol, from_time, to_time
+)
 SELECT id, symbol, greatest(from_time, floor_minute(market_now() - interval '1 month')) AS from_time, to_time
-FROM stale_features
-WHERE symbol = (SELECT symbol FROM stale_features ORDER BY to_time DESC, symbol LIMIT 1)
+FROM (SELECT id, symbol, from_time, to_time FROM stale_features JOIN taken USING (symbol)
+      UNION ALL SELECT * FROM unfinished) AS marks
