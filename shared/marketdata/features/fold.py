@@ -31,6 +31,7 @@ needed on the way.
 
 _KEPT_VALUES: Final = 65_536  # half a megabyte an array: what is larger is not kept
 _KEPT_ARRAYS: Final = 16
+_STEP: Final = 2_048  # sizes are multiples of it, so that folds of nearly as many minutes share arrays
 
 
 def fold(minutes: State, window: int, merge: Merge, *, fixed: int = 0, scratch: int = 0) -> State:
@@ -155,7 +156,7 @@ class _Tree:
         kept = _kept.arrays
         one = kept.pop() if kept and self._size <= _KEPT_VALUES else None
         if one is None or one.size < self._size:
-            one = np.empty(self._size)
+            one = np.empty(-(-self._size // _STEP) * _STEP)
         self._all.append(one)
         return one
 
