@@ -20,7 +20,10 @@ Call = Callable[[pd.DataFrame], Any]
 
 
 class Shared(NamedTuple):
-    """Columns of ours that one call yields; None where a library has no such call."""
+    """Columns of ours that one call yields; None where a library has no such call.
+
+    A call of ``ta`` is one object and the methods it is asked by, of ``pandas-ta-classic`` one function.
+    """
 
     names: tuple[str, ...]
     ta: Call | None
@@ -52,9 +55,13 @@ def _bands(n: int) -> Shared:
         bands = volatility.BollingerBands(f.close, n, 2)
         return bands.bollinger_pband(), bands.bollinger_wband()
 
+    def position(f: pd.DataFrame) -> pd.Series:
+        return volatility.BollingerBands(f.close, n, 2).bollinger_pband()
+
+    # Of 60 minutes we have no width.
     names = (f"bollinger_position_{n}", f"bollinger_width_{n}") if n == 20 else (f"bollinger_position_{n}",)
-    one: Call = lambda f: volatility.BollingerBands(f.close, n, 2).bollinger_pband()  # noqa: E731
-    return Shared(names, both if len(names) == 2 else one, lambda f: pta.bbands(f.close, n, 2, talib=False))
+    asked = both if n == 20 else position
+    return Shared(names, asked, lambda f: pta.bbands(f.close, n, 2, talib=False))
 
 
 def _ema(n: int) -> Shared:
@@ -190,3 +197,9 @@ SHARED: Final = (
     *_reference(60),
     *_reference(180),
 )
+
+LIBRARIES: Final[dict[str, tuple[tuple[tuple[str, ...], Call], ...]]] = {
+    "ta": tuple((one.names, one.ta) for one in SHARED if one.ta),
+    "pandas_ta": tuple((one.names, one.pandas_ta) for one in SHARED if one.pandas_ta),
+}
+"""The calls of each, and the columns of ours that they yield."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import statistics
 import sys
@@ -85,8 +84,7 @@ async def _minutes(settings: DatabaseSettings, market: dict[str, Any]) -> list[d
     """Seconds of each live minute, the first of which loads the windows."""
     clock, exchange, buffer = SystemClock(), MarketClock(), Buffer()
     exchange.advance(HEAD + MINUTE_MS)
-    symbols = (SYMBOLS,) if "symbols" in inspect.signature(FeatureTask).parameters else ()
-    task = FeatureTask(settings, exchange, clock, *symbols)
+    task = FeatureTask(settings, exchange, clock, SYMBOLS)
     ingest = Ingest(SYMBOLS, HEAD, buffer, exchange, clock)
     committed_at = 0.0
 

@@ -1,7 +1,7 @@
 """What features cost: ``python -m benchmarks.features [batch|live|lookup] [--json FILE]``.
 
-batch: four weeks of one symbol, each column alone and the whole set, against other libraries' calls for the
-columns they share with us. live: a minute of 500 symbols, from the last frame to the last committed row,
+batch: four weeks of one symbol, the columns of each call of other libraries, each alone, and the whole set,
+against those calls. live: a minute of 500 symbols, from the last frame to the last committed row,
 against a bare COPY of the same arrays. lookup: reading a row and a day, against a bare primary-key select.
 Rounds alternate within one run.
 """
@@ -17,10 +17,10 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import uvloop
@@ -64,39 +64,35 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def alone(feature: Feature, columns: Columns) -> None:
-    """Compute one column of all minutes, nothing shared with others."""
+def together(features: Sequence[Feature], columns: Columns) -> None:
+    """Compute columns of all minutes; what they share is computed once, and afresh."""
+    fresh = columns.part(0, len(columns))
     with np.errstate(all="ignore"):
-        feature.compute(columns.part(0, len(columns)))
+        for feature in features:
+            feature.compute(fresh)
 
 
 def batch() -> dict[str, Any]:
-    """Each column alone, and the whole set, against each library's calls."""
-    from benchmarks.feature_peers import SHARED, frame
+    """The columns of each call of a library together, all that it shares with us, and the whole set."""
+    from benchmarks.feature_peers import LIBRARIES, frame
 
     warnings.simplefilter("ignore")
     kind, columns = minutes()
     theirs = frame(columns)
-    ours: dict[str, list[float]] = {feature.name: [] for feature in REGISTRY}
-    shared = [one._replace(names=tuple(n for n in one.names if n in ours)) for one in SHARED]
-    shared = [one for one in shared if one.names]
-    peers: dict[str, dict[str, list[float]]] = {"ta": {}, "pandas_ta": {}}
-    whole = []
+    known = {feature.name: feature for feature in REGISTRY}
+    whole: list[float] = []
+    single: dict[str, list[float]] = {name: [] for name in known}
+    peers = {name: _Peer(calls) for name, calls in LIBRARIES.items()}
     for n in range(ROUNDS + 1):
-        took = {f.name: seconds(lambda f=f: alone(f, columns)) for f in REGISTRY}
+        took = {name: seconds(lambda f=f: together([f], columns)) for name, f in known.items()}
         set_took = seconds(lambda: compute(columns))
+        rounds = {name: _round(peer.calls, known, columns, theirs) for name, peer in peers.items()}
         if n:  # the first round only warms up
-            for name, value in took.items():
-                ours[name].append(value)
             whole.append(set_took)
-        for library, times in peers.items():
-            for one in shared:
-                call = getattr(one, library)
-                if call is None:
-                    continue
-                value = seconds(lambda call=call: call(theirs)) / len(one.names)
-                for name in one.names if n else ():
-                    times.setdefault(name, []).append(value)
+            for name, value in took.items():
+                single[name].append(value)
+            for name, one in rounds.items():
+                peers[name].rounds.append(one)
         print(f"round {n} of {ROUNDS}", file=sys.stderr)
     return {
         "machine": machine(),
@@ -104,29 +100,59 @@ def batch() -> dict[str, Any]:
         "peers": {"ta": version("ta"), "pandas_ta": version("pandas-ta-classic") + ", its own code"},
         "whole_set_ms": figures([1000 * value for value in whole]),
         "columns": len(REGISTRY),
-        **{f"against_{library}": _compare(ours, times, whole) for library, times in peers.items()},
-        "ours_ms": {name: round(1000 * statistics.median(times), 3) for name, times in ours.items()},
+        **{f"against_{name}": _compare(peer, single, whole) for name, peer in peers.items()},
+        "alone_ms": {name: round(1000 * statistics.median(times), 3) for name, times in single.items()},
     }
 
 
-def _compare(
-    ours: dict[str, list[float]], theirs: dict[str, list[float]], whole: list[float]
-) -> dict[str, Any]:
-    """Ratios of one library's times to ours; the spread is over the rounds."""
-    columns = {
-        name: statistics.median(t / o for t, o in zip(times, ours[name], strict=True))
-        for name, times in theirs.items()
-    }
-    their_sums = [sum(times[n] for times in theirs.values()) for n in range(ROUNDS)]
-    our_sums = [sum(ours[name][n] for name in theirs) for n in range(ROUNDS)]
+class _Round(NamedTuple):
+    """Seconds of each call, of our columns of that call together, and of ours of all calls together."""
+
+    theirs: list[float]
+    ours: list[float]
+    all_of_ours: float
+
+
+class _Peer:
+    def __init__(self, calls: Sequence[tuple[tuple[str, ...], Callable[[Any], Any]]]) -> None:
+        self.calls = calls
+        self.rounds: list[_Round] = []
+
+
+def _round(calls: Any, known: dict[str, Feature], columns: Columns, theirs: Any) -> _Round:
+    groups = [[known[name] for name in names] for names, _ in calls]
+    return _Round(
+        [seconds(lambda call=call: call(theirs)) for _, call in calls],  # type: ignore[misc]
+        [seconds(lambda group=group: together(group, columns)) for group in groups],  # type: ignore[misc]
+        seconds(lambda: together([feature for group in groups for feature in group], columns)),
+    )
+
+
+def _compare(peer: _Peer, single: dict[str, list[float]], whole: list[float]) -> dict[str, Any]:
+    """Ratios of one library's times to ours; the spread is over the rounds. A column's is its call's."""
+    ratios = [
+        statistics.median(one.theirs[k] / one.ours[k] for one in peer.rounds) for k in range(len(peer.calls))
+    ]
+    columns = {name: ratio for (names, _), ratio in zip(peer.calls, ratios, strict=True) for name in names}
+    sums = [sum(one.theirs) for one in peer.rounds]
+    alone = [sum(single[name][n] for name in columns) for n in range(ROUNDS)]
+    together_ = [one.all_of_ours for one in peer.rounds]
     return {
         "shared_columns": len(columns),
-        "ratio_of_sums": figures([t / o for t, o in zip(their_sums, our_sums, strict=True)]),
-        "their_sum_to_our_whole_set": figures([t / o for t, o in zip(their_sums, whole, strict=True)]),
+        "calls": len(peer.calls),
+        "ratio_of_sums": figures([t / o for t, o in zip(sums, together_, strict=True)]),
+        "ratio_of_sums_nothing_shared": figures([t / o for t, o in zip(sums, alone, strict=True)]),
+        "their_sum_to_our_whole_set": figures([t / o for t, o in zip(sums, whole, strict=True)]),
         "median_of_column_ratios": round(statistics.median(columns.values()), 1),
         "columns_at_10_or_more": sum(ratio >= 10 for ratio in columns.values()),
         "column_ratios": {n: round(r, 1) for n, r in sorted(columns.items(), key=lambda item: item[1])},
-        "their_ms": {name: round(1000 * statistics.median(times), 3) for name, times in theirs.items()},
+        "their_and_our_ms_of_a_call": {
+            ", ".join(names): [
+                round(1000 * statistics.median(times), 3)
+                for times in ([r.theirs[k] for r in peer.rounds], [r.ours[k] for r in peer.rounds])
+            ]
+            for k, (names, _) in enumerate(peer.calls)
+        },
     }
 
 

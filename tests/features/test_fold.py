@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -32,6 +33,15 @@ def lopsided(newer: State, older: State, n: int, m: int) -> State:
     return newer[0] * 0.75 + older[0] * 1.25 + 0.01 * n, newer[1] + older[1] - newer[0] * (m / (n + m))
 
 
+def writing(newer: State, older: State, n: int, m: int, out: State, scratch: State) -> None:
+    """``lopsided``, as ``fold`` asks for it; what is lent is made useless."""
+    merged = lopsided(newer, older, n, m)
+    for part in scratch:
+        part[...] = np.nan
+    for part, value in zip(out, merged, strict=True):
+        part[...] = value
+
+
 def tree(minutes: Sequence[State], merge: Callable[[State, State, int, int], State]) -> State:
     """The definition, one window: powers of two from the newest end, each halved down to single minutes."""
     total: State | None = None
@@ -58,7 +68,7 @@ def _halves(minutes: Sequence[State], merge: Callable[[State, State, int, int], 
 @given(seed=SEEDS, n=LENGTHS, window=WINDOWS)
 def test_every_window_is_the_plain_tree_bit_by_bit(seed: int, n: int, window: int) -> None:
     a, b = draw(seed, 2, n)
-    folded = fold((a, b), window, lopsided)
+    folded = fold((a, b), window, writing, scratch=1)
     assert [part.shape for part in folded] == [(max(0, n - window + 1),)] * 2
     for end in range(window, n + 1):
         minutes = [(a[i : i + 1], b[i : i + 1]) for i in range(end - window, end)]
@@ -70,9 +80,9 @@ def test_every_window_is_the_plain_tree_bit_by_bit(seed: int, n: int, window: in
 @given(seed=SEEDS, n=LENGTHS, window=WINDOWS, symbols=st.integers(1, 4))
 def test_symbols_do_not_meet(seed: int, n: int, window: int, symbols: int) -> None:
     many = draw(seed, 2, symbols, n)
-    folded = fold((many[0], many[1]), window, lopsided)
+    folded = fold((many[0], many[1]), window, writing, scratch=1)
     for number in range(symbols):
-        one = fold((many[0, number], many[1, number]), window, lopsided)
+        one = fold((many[0, number], many[1, number]), window, writing)
         for together, alone in zip(folded, one, strict=True):
             np.testing.assert_array_equal(together[number], alone)
 
@@ -141,8 +151,10 @@ def test_moments_are_exact_to_rounding(seed: int, window: int, level: float) -> 
         room = 1e-12 + 1e-15 * level
         assert moved.distance[end - 1] == pytest.approx(a[-1] - mean_a, rel=1e-12, abs=room)
         assert moved.deviation[end - 1] == pytest.approx(math.sqrt(squares / window), rel=1e-9)
-        assert own.xx[end - 1] == pytest.approx(squares, rel=1e-9)
-        assert own.xy[end - 1] == pytest.approx(math.fsum((a - mean_a) * (b - mean_b)), rel=1e-9, abs=1e-9)
+        assert own.xx[end - window] == pytest.approx(squares, rel=1e-9)
+        assert own.xy[end - window] == pytest.approx(
+            math.fsum((a - mean_a) * (b - mean_b)), rel=1e-9, abs=1e-9
+        )
 
 
 @pytest.mark.parametrize("price", [7.0, 0.1, 28_000.01, 1e-8])
@@ -165,10 +177,39 @@ def test_nothing_outside_a_window_is_read(seed: int, n: int, window: int, place:
     for before, after in (
         (rolling_sum(values, window), rolling_sum(broken, window)),
         (spread(values, window).distance, spread(broken, window).distance),
-        (decayed_sum(values, 0.9, window), decayed_sum(broken, 0.9, window)),
+        (faded(values, window), faded(broken, window)),
     ):
         np.testing.assert_array_equal(after[~held], before[~held])
         assert np.isnan(after[held]).all()
+
+
+def faded(values: Floats, window: int) -> Floats:
+    return align(decayed_sum(values, 0.9, window), len(values))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, n=LENGTHS, window=st.integers(1, 70))
+def test_what_comes_out_belongs_to_the_caller(seed: int, n: int, window: int) -> None:
+    """Arrays are used again and again, but not one that anybody holds."""
+    x, y = draw(seed, 2, n)
+    held = fold((x, y), window, writing, scratch=1)
+    before = [part.copy() for part in held]
+    again = fold((y, x), window, writing, scratch=1), fold((x, y), window, writing, scratch=1)
+    np.testing.assert_array_equal(held, before)
+    for part in held:
+        part[...] = 1e9  # is the caller's to write
+    np.testing.assert_array_equal(again[1], before)
+    np.testing.assert_array_equal(fold((x, y), window, writing), before)
+
+
+def test_threads_do_not_meet() -> None:
+    """Each has arrays of its own."""
+    columns = [draw(seed, 20_000) for seed in range(4)]
+    expected = [rolling_sum(values, 60) for values in columns]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda values: rolling_sum(values, 60), columns * 25))
+    for number, sums in enumerate(found):
+        np.testing.assert_array_equal(sums, expected[number % 4])
 
 
 @settings(max_examples=40, deadline=None)

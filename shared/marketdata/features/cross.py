@@ -11,7 +11,7 @@ import numpy as np
 
 from marketdata.features.columns import REFERENCE, Columns, Floats
 from marketdata.features.feature import Feature
-from marketdata.features.fold import align
+from marketdata.features.fold import quotient
 from marketdata.features.rolling import Comoments, comoments, log_change
 from marketdata.features.series import log_returns, reference_returns
 
@@ -29,7 +29,10 @@ def _comoments(columns: Columns, minutes: int) -> Comoments:
 def _correlation(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         own, reference, both = _comoments(columns, minutes)
-        return align(np.clip(both / np.sqrt(own * reference), -1.0, 1.0), len(columns))
+        scale = own * reference
+        np.sqrt(scale, out=scale)
+        correlation = quotient(both, scale, len(columns))
+        return np.clip(correlation, -1.0, 1.0, out=correlation)
 
     return Feature(
         name=f"btc_correlation_{minutes}m",
@@ -49,7 +52,7 @@ def _correlation(minutes: int) -> Feature:
 def _beta(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         _, reference, both = _comoments(columns, minutes)
-        return align(both / reference, len(columns))
+        return quotient(both, reference, len(columns))
 
     return Feature(
         name=f"btc_beta_{minutes}m",
@@ -68,7 +71,9 @@ def _beta(minutes: int) -> Feature:
 
 def _relative_return(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
-        return log_change(columns.close, minutes) - log_change(columns.reference_close, minutes)
+        returns = log_change(columns.close, minutes)
+        returns -= log_change(columns.reference_close, minutes)
+        return returns
 
     return Feature(
         name=f"btc_relative_return_{minutes}m",

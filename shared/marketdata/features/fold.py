@@ -4,12 +4,16 @@ No running total is kept: such totals drift, and at the price of a bitcoin the d
 noise (TA-Lib's VAR, STDDEV, BBANDS, CORREL and SUM). A window of 2m minutes is merged from its newer and its
 older m, so n windows of w minutes cost n log w. What is outside the window has no weight at all, and the
 order of operations depends on nothing but the window: live and in batch the result is the same, bit by bit.
+
+Arrays to write into are kept by each thread: to touch new memory costs as much as what is computed in it.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -18,60 +22,184 @@ from marketdata.features.columns import Floats
 State: TypeAlias = tuple[Floats, ...]
 """Arrays whose last axis is time: what is known of the windows that end at each minute."""
 
-Merge: TypeAlias = Callable[[State, State, int, int], State]
-"""The state of a window from those of its newer and its older part, and how many minutes each holds."""
+Merge: TypeAlias = Callable[[State, State, int, int, State, State], None]
+"""Write the state of a window, from those of its newer and its older part and how many minutes each holds.
+
+It goes into the fifth argument, which is new, or the newer part itself. The sixth has arrays for what is
+needed on the way.
+"""
+
+_KEPT_VALUES: Final = 65_536  # half a megabyte an array: what is larger is not kept
+_KEPT_ARRAYS: Final = 16
+_STEP: Final = 2_048  # sizes are multiples of it, so that folds of nearly as many minutes share arrays
 
 
-def fold(minutes: State, window: int, merge: Merge) -> State:
+def fold(minutes: State, window: int, merge: Merge, *, fixed: int = 0, scratch: int = 0) -> State:
     """Merge the states of single minutes into those of every ``window`` minutes.
 
-    The last axis of the result has ``window - 1`` elements fewer, none where there are not enough.
+    The first ``fixed`` arrays of a state are the values of its newest minute: no merge writes them, and the
+    result is without them. A merge gets ``scratch`` arrays. The result's last axis has ``window - 1``
+    elements fewer, none where there are not enough. It is the caller's to write over.
     """
-    n = minutes[0].shape[-1]
+    shape = minutes[0].shape
+    n = shape[-1]
     if n < window:
-        return tuple(part[..., :0] for part in minutes)
-    if n == window:
-        return _fold_one(minutes, window, merge)
-    size, power, rest = 1, minutes, window
-    total, covered = minutes, 0
-    while True:
-        if rest & 1:
-            older = tuple(part[..., : n - covered - size + 1] for part in power)
-            newer = tuple(part[..., size:] for part in total)
-            total = merge(newer, older, covered, size) if covered else power
-            covered += size
-        rest >>= 1
-        if not rest:
-            return total
-        newer, older = (tuple(part[..., size:] for part in power), tuple(part[..., :-size] for part in power))
-        power = merge(newer, older, size, size)
-        size *= 2
+        return tuple(np.empty((*shape[:-1], 0)) for _ in minutes[fixed:])
+    if window == 1:
+        return tuple(part.copy() for part in minutes[fixed:])
+    longest = n - 1 if n > window else max(1, (1 << window.bit_length() - 1) // 2)
+    tree = _Tree(minutes, fixed, merge, scratch, longest)
+    result = tree.newest(window) if n == window else tree.every(window)
+    tree.close(result)
+    return result
 
 
-def _fold_one(minutes: State, window: int, merge: Merge) -> State:
-    """The same tree where there is one window only: each merge is made once."""
-    size, rest, end = 1, window, window
-    total, covered = minutes, 0
-    while rest:
-        if rest & 1:
-            part = tuple(values[..., end - size : end] for values in minutes)
-            width = 1
-            while width < size:
-                newer, older = (tuple(values[..., k::2] for values in part) for k in (1, 0))
-                part = merge(newer, older, width, width)
-                width *= 2
-            total = merge(total, part, covered, size) if covered else part
-            covered += size
-            end -= size
-        rest >>= 1
-        size *= 2
-    return total
+class _Kept(threading.local):
+    """This thread's arrays that nobody reads."""
+
+    def __init__(self) -> None:
+        self.arrays: list[Floats] = []
+
+
+_kept = _Kept()
+
+
+class _Tree:
+    """One ``fold``, and the arrays it writes into."""
+
+    def __init__(self, minutes: State, fixed: int, merge: Merge, scratch: int, longest: int) -> None:
+        self._values, self._single, self._merge = minutes[:fixed], minutes[fixed:], merge
+        self._lead = minutes[0].shape[:-1]
+        self._n = minutes[0].shape[-1]
+        self._size = math.prod(self._lead) * longest
+        self._all: list[Floats] = []
+        self._free: list[Floats] = []
+        self._scratch = [self._array() for _ in range(scratch)]
+
+    def every(self, window: int) -> State:
+        """The state of every window."""
+        size, power, rest = 1, self._single, window
+        total, covered = power, 0
+        while True:
+            if rest & 1:
+                total = self._joined(total, covered, power, size) if covered else power
+                covered += size
+            rest >>= 1
+            if not rest:
+                return total
+            doubled = self._joined(power, size, power, size)
+            if total is not power:
+                self._release(power)
+            power = doubled
+            size *= 2
+
+    def _joined(self, newer: State, n: int, older: State, m: int) -> State:
+        """Each window of ``n + m`` minutes; ``newer`` is written over unless it is ``older``, too."""
+        length = self._n - n - m + 1
+        late = tuple(part[..., m:] for part in newer)
+        early = tuple(part[..., :length] for part in older)
+        new = newer is older or newer is self._single
+        out = self._take(length) if new else late
+        self._merge(
+            (*(part[..., n + m - 1 :] for part in self._values), *late),
+            (*(part[..., m - 1 : m - 1 + length] for part in self._values), *early),
+            n, m, out, self._room(length),
+        )  # fmt: skip
+        return out
+
+    def newest(self, window: int) -> State:
+        """The state of the newest window: the same tree, of which each merge is made once."""
+        size, rest, end = 1, window, self._n
+        total, covered = self._single, 0
+        while rest:
+            if rest & 1:
+                part = self._halved(size, end)
+                if covered:
+                    out = self._take(1)
+                    self._merge(
+                        (*(one[..., -1:] for one in self._values), *total),
+                        (*(one[..., end - 1 : end] for one in self._values), *part),
+                        covered, size, out, self._room(1),
+                    )  # fmt: skip
+                    total = out
+                else:
+                    total = part
+                covered += size
+                end -= size
+            rest >>= 1
+            size *= 2
+        return total
+
+    def _halved(self, size: int, end: int) -> State:
+        """The state of the ``size`` minutes before ``end``, a power of two."""
+        part = tuple(values[..., end - size : end] for values in self._single)
+        width = 1
+        while width < size:
+            out = self._take(size // width // 2)
+            late, early = (
+                (
+                    *(one[..., end - size + k * width + width - 1 : end : 2 * width] for one in self._values),
+                    *(one[..., k::2] for one in part),
+                )
+                for k in (1, 0)
+            )
+            self._merge(late, early, width, width, out, self._room(out[0].shape[-1]))
+            if width > 1:
+                self._release(part)
+            part = out
+            width *= 2
+        return part
+
+    def _array(self) -> Floats:
+        if self._free:
+            return self._free.pop()
+        kept = _kept.arrays
+        one = kept.pop() if kept and self._size <= _KEPT_VALUES else None
+        if one is None or one.size < self._size:
+            one = np.empty(-(-self._size // _STEP) * _STEP)
+        self._all.append(one)
+        return one
+
+    def _cut(self, one: Floats, length: int) -> Floats:
+        shape = (*self._lead, length)
+        return one[: math.prod(shape)].reshape(shape)
+
+    def _take(self, length: int) -> State:
+        return tuple(self._cut(self._array(), length) for _ in self._single)
+
+    def _room(self, length: int) -> State:
+        return tuple(self._cut(one, length) for one in self._scratch)
+
+    def _release(self, state: State) -> None:
+        if not any(part is single for part, single in zip(state, self._single, strict=True)):
+            self._free.extend(part.base for part in state if part.base is not None)
+
+    def close(self, result: State) -> None:
+        """Keep the arrays for the next, but for those of ``result``, which are the caller's now."""
+        if self._size > _KEPT_VALUES:
+            return
+        given = {id(part.base) for part in result}
+        room = _KEPT_ARRAYS - len(_kept.arrays)
+        _kept.arrays.extend([one for one in self._all if id(one) not in given][: max(0, room)])
 
 
 def align(valid: Floats, length: int) -> Floats:
     """``valid``, the values of the newest minutes, behind as many NaN as make up ``length``."""
+    out = undefined(valid, length)
+    out[..., length - valid.shape[-1] :] = valid
+    return out
+
+
+def quotient(dividend: Floats, divisor: Floats, length: int) -> Floats:
+    """The one over the other, behind NaN as by ``align``: of the divisor count the newest minutes."""
+    out = undefined(dividend, length)
+    first = divisor.shape[-1] - dividend.shape[-1]
+    np.divide(dividend, divisor[..., first:], out=out[..., length - dividend.shape[-1] :])
+    return out
+
+
+def undefined(valid: Floats, length: int) -> Floats:
+    """Room for ``length`` minutes like ``valid``, NaN before the newest, which are to be written."""
     out = np.empty((*valid.shape[:-1], length))
-    first = length - valid.shape[-1]
-    out[..., :first] = np.nan
-    out[..., first:] = valid
+    out[..., : length - valid.shape[-1]] = np.nan
     return out

@@ -11,7 +11,8 @@ import numpy as np
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
 from marketdata.features.fold import align
-from marketdata.features.rolling import rolling_sum, spread
+from marketdata.features.rolling import spread, sums
+from marketdata.features.series import squared_range
 
 
 def _spread(columns: Columns) -> Floats:
@@ -28,7 +29,8 @@ _of_set_2 = partial(Feature, group="microstructure", since_version=2)
 def _spread_zscore(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         distance, deviation = spread(columns.spread_bps, minutes)
-        return distance / deviation
+        distance /= deviation
+        return distance
 
     reach = math.sqrt(minutes - 1)
     return _of_set_2(
@@ -54,7 +56,7 @@ def _mean_imbalance(minutes: int) -> Feature:
         high=1.0,
         formula=f"mean of book_imbalance over {minutes} min with a book each",
         source="book_ticker_1m; Cartea, Jaimungal and Penalva 2015",
-        compute=lambda columns: rolling_sum(columns.imbalance, minutes) / minutes,
+        compute=lambda columns: align(sums(columns.imbalance, minutes) / minutes, len(columns)),
     )
 
 
@@ -64,13 +66,20 @@ _K: Final = 3.0 - 2.0 * math.sqrt(2.0)
 def _corwin_schultz(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         high, low = columns.high, columns.low
-        single = np.log(high / low) ** 2
-        beta = single[..., 1:] + single[..., :-1]
-        both = np.log(np.maximum(high[..., 1:], high[..., :-1]) / np.minimum(low[..., 1:], low[..., :-1]))
-        alpha = (math.sqrt(2.0) - 1.0) / _K * np.sqrt(beta) - both / math.sqrt(_K)
-        # 2 (e^a - 1) / (1 + e^a) is 2 tanh(a / 2)
-        estimates = 2.0 * np.tanh(np.maximum(alpha, 0.0) / 2.0)
-        return align(rolling_sum(estimates, minutes) / minutes, len(columns))
+        single = squared_range(columns)
+        alpha = single[..., 1:] + single[..., :-1]
+        np.sqrt(alpha, out=alpha)
+        alpha *= (math.sqrt(2.0) - 1.0) / _K
+        both = np.maximum(high[..., 1:], high[..., :-1])
+        both /= np.minimum(low[..., 1:], low[..., :-1])
+        np.log(both, out=both)
+        both /= math.sqrt(_K)
+        alpha -= both
+        # 2 (e^a - 1) / (1 + e^a) is 2 tanh(a / 2); of what is below zero, 0
+        alpha += np.abs(alpha)
+        alpha /= 4.0
+        np.tanh(alpha, out=alpha)
+        return align(sums(alpha, minutes) * (2.0 / minutes), len(columns))
 
     return _of_set_2(
         name=f"corwin_schultz_{minutes}m",

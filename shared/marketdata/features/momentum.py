@@ -11,20 +11,21 @@ import talib
 
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
-from marketdata.features.fold import align
-from marketdata.features.rolling import by_symbol, change, highest, lowest, rolling_sum
-from marketdata.features.series import true_range
-from marketdata.features.smoothing import average, distance, ema_alpha, warmup, wilder_alpha
+from marketdata.features.fold import align, quotient
+from marketdata.features.rolling import by_symbol, change, mean_offset, rises_and_falls, sums
+from marketdata.features.series import channel_position, fading_range, true_range
+from marketdata.features.smoothing import average, decayed_sum, distance, ema_alpha, warmup, wilder_alpha
 
 
 def _relative_strength(period: int) -> Feature:
     alpha = wilder_alpha(period)
 
     def compute(columns: Columns) -> Floats:
-        changes = change(columns.close)
-        gain = average(np.maximum(changes, 0.0), alpha)
-        loss = average(np.maximum(-changes, 0.0), alpha)
-        return align(gain / (gain + loss), len(columns))
+        gain, loss = (
+            decayed_sum(part, 1.0 - alpha, warmup(alpha)) for part in rises_and_falls(change(columns.close))
+        )
+        loss += gain
+        return quotient(gain, loss, len(columns))
 
     return Feature(
         name=f"rsi_{period}",
@@ -49,13 +50,19 @@ def _macd_line(columns: Columns) -> Floats:
     """EMA 12 less EMA 26 of the close, from the first minute on that has both."""
 
     def line(minutes: Columns) -> Floats:
-        return (distance(minutes.close, _SLOW) - distance(minutes.close, _FAST))[..., warmup(_SLOW) - 1 :]
+        slow = distance(minutes.close, _SLOW)
+        slow -= distance(minutes.close[..., warmup(_SLOW) - warmup(_FAST) :], _FAST)
+        return slow
 
     return columns.derived("macd_line", line)
 
 
 def _macd_signal(columns: Columns) -> Floats:
     return columns.derived("macd_signal", lambda minutes: average(_macd_line(minutes), _SIGNAL))
+
+
+def _macd_histogram(columns: Columns) -> Floats:
+    return _macd_line(columns)[..., warmup(_SIGNAL) - 1 :] - _macd_signal(columns)
 
 
 def _macd(
@@ -66,7 +73,7 @@ def _macd(
     source: str = _APPEL,
 ) -> Feature:
     def compute(columns: Columns) -> Floats:
-        return align(part(columns), len(columns)) / columns.close
+        return quotient(part(columns), columns.close, len(columns))
 
     return Feature(
         name=name,
@@ -89,16 +96,6 @@ _SIGNAL_WINDOW = _LINE_WINDOW + warmup(_SIGNAL) - 1
 _of_set_2 = partial(Feature, group="momentum", since_version=2)
 
 
-def _position(columns: Columns, minutes: int) -> Floats:
-    """The close's place in the range of its window, from the first minute on that has one."""
-
-    def place(part: Columns) -> Floats:
-        bottom = lowest(part.low, minutes)
-        return ((part.close - bottom) / (highest(part.high, minutes) - bottom))[..., minutes - 1 :]
-
-    return columns.derived(f"range_position_{minutes}", place)
-
-
 def _stochastic_k(minutes: int) -> Feature:
     return _of_set_2(
         name=f"stochastic_k_{minutes}",
@@ -109,13 +106,14 @@ def _stochastic_k(minutes: int) -> Feature:
         high=1.0,
         formula=f"(close - lowest low) / (highest high - lowest low) of {minutes} min",
         source="Lane 1984; TA-Lib STOCHF %K / 100",
-        compute=lambda columns: align(_position(columns, minutes), len(columns)),
+        compute=lambda columns: channel_position(columns, minutes),
     )
 
 
 def _stochastic_d(minutes: int, smoothing: int) -> Feature:
     def compute(columns: Columns) -> Floats:
-        return align(rolling_sum(_position(columns, minutes), smoothing) / smoothing, len(columns))
+        places = channel_position(columns, minutes)[..., minutes - 1 :]
+        return align(sums(places, smoothing) / smoothing, len(columns))
 
     return _of_set_2(
         name=f"stochastic_d_{minutes}",
@@ -133,7 +131,7 @@ def _stochastic_d(minutes: int, smoothing: int) -> Feature:
 def _rate_of_change(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         before = columns.close[..., : max(0, len(columns) - minutes)]
-        return align((columns.close[..., minutes:] - before) / before, len(columns))
+        return quotient(columns.close[..., minutes:] - before, before, len(columns))
 
     return _of_set_2(
         name=f"roc_{minutes}",
@@ -150,37 +148,35 @@ def _rate_of_change(minutes: int) -> Feature:
 
 _DIRECTION: Final = 14
 _DIRECTION_ALPHA = wilder_alpha(_DIRECTION)
-_DIRECTION_WINDOW = warmup(_DIRECTION_ALPHA) + 1
+_DIRECTION_RATIO, _DIRECTION_MINUTES = 1.0 - _DIRECTION_ALPHA, warmup(_DIRECTION_ALPHA)
+_DIRECTION_WINDOW = _DIRECTION_MINUTES + 1
 
 
 def _directions(columns: Columns) -> tuple[Floats, Floats]:
-    """Wilder averages of the moves beyond the last high and low, from the first minute on that has them.
+    """Twice the fading sums of the moves beyond the last high and low, from the first minute that has them.
 
     Of a minute that goes beyond both, only the greater counts; neither where they are equal. Moves of equal
     ticks may differ by a rounding of the prices: they are compared as they are, as all suites do.
     """
 
-    def averages(part: Columns) -> tuple[Floats, Floats]:
-        up, down = change(part.high), -change(part.low)
-        plus = average(np.maximum(up, 0.0) * (up > down), _DIRECTION_ALPHA)
-        minus = average(np.maximum(down, 0.0) * (down > up), _DIRECTION_ALPHA)
-        return plus[..., _DIRECTION_WINDOW - 2 :], minus[..., _DIRECTION_WINDOW - 2 :]
+    def fading(part: Columns) -> tuple[Floats, Floats]:
+        up, down = change(part.high), part.low[..., :-1] - part.low[..., 1:]
+        plus, _ = rises_and_falls(up)
+        minus, _ = rises_and_falls(down)
+        plus *= up > down
+        minus *= down > up
+        return (
+            decayed_sum(plus, _DIRECTION_RATIO, _DIRECTION_MINUTES),
+            decayed_sum(minus, _DIRECTION_RATIO, _DIRECTION_MINUTES),
+        )
 
-    return columns.derived("directions", averages)
-
-
-def _average_range(columns: Columns) -> Floats:
-    """The Wilder average of the true range, from the first minute on that has it."""
-
-    def ranges(part: Columns) -> Floats:
-        return average(true_range(part), _DIRECTION_ALPHA)[..., _DIRECTION_WINDOW - 2 :]
-
-    return columns.derived("directional_range", ranges)
+    return columns.derived("directions", fading)
 
 
 def _directional_indicator(side: int, name: str, move: str) -> Feature:
     def compute(columns: Columns) -> Floats:
-        return align(_directions(columns)[side] / _average_range(columns), len(columns))
+        ranges = fading_range(columns, _DIRECTION_RATIO, _DIRECTION_MINUTES)
+        return quotient(0.5 * _directions(columns)[side], ranges, len(columns))
 
     return _of_set_2(
         name=f"{name}_di_{_DIRECTION}",
@@ -198,7 +194,10 @@ def _directional_indicator(side: int, name: str, move: str) -> Feature:
 def _directional_index() -> Feature:
     def compute(columns: Columns) -> Floats:
         plus, minus = _directions(columns)
-        return align(average(np.abs(plus - minus) / (plus + minus), _DIRECTION_ALPHA), len(columns))
+        index = plus - minus
+        np.abs(index, out=index)
+        index /= plus + minus
+        return align(average(index, _DIRECTION_ALPHA), len(columns))
 
     return _of_set_2(
         name=f"adx_{_DIRECTION}",
@@ -220,13 +219,16 @@ def _typical_price(columns: Columns) -> Floats:
 def _commodity_channel(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         prices, n = _typical_price(columns), len(columns)
-        newest = prices[..., minutes - 1 :]
-        offsets = [prices[..., minutes - 1 - k : max(0, n - k)] - newest for k in range(1, minutes)]
-        mean = sum(offsets[1:], offsets[0]) / minutes
+        newest, mean = prices[..., minutes - 1 :], mean_offset(prices, minutes)
         deviation = np.abs(mean)  # that of the newest, whose offset is 0
-        for offset in offsets:
-            deviation += np.abs(offset - mean)
-        return align(-mean / (1.5 / minutes * deviation), n)
+        offset = np.empty_like(mean)
+        for k in range(1, minutes):
+            np.subtract(prices[..., minutes - 1 - k : max(0, n - k)], newest, out=offset)
+            offset -= mean
+            np.abs(offset, out=offset)
+            deviation += offset
+        deviation *= -1.5 / minutes
+        return quotient(mean, deviation, n)
 
     reach = minutes / 2.0 / 1.5
     return _of_set_2(
@@ -247,7 +249,8 @@ def _aroon_oscillator(minutes: int) -> Feature:
         oscillator = by_symbol(
             lambda high, low: talib.AROONOSC(high, low, timeperiod=minutes), columns.high, columns.low
         )
-        return oscillator / 100.0
+        oscillator /= 100.0
+        return oscillator
 
     return _of_set_2(
         name=f"aroon_oscillator_{minutes}",
@@ -271,11 +274,13 @@ def _money_flow(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         prices = _typical_price(columns)
         moves = change(prices)
-        moves = np.where(np.abs(moves) <= _ROUNDING * prices[..., 1:], 0.0, moves)
-        flow = np.sign(moves) * prices[..., 1:] * columns.volume[..., 1:]
-        rising = rolling_sum(np.maximum(flow, 0.0), minutes)
-        falling = rolling_sum(np.maximum(-flow, 0.0), minutes)
-        return align(rising / (rising + falling), len(columns))
+        moves *= np.abs(moves) > _ROUNDING * prices[..., 1:]
+        flow = np.sign(moves, out=moves)
+        flow *= prices[..., 1:]
+        flow *= columns.volume[..., 1:]
+        rising, falling = (sums(part, minutes) for part in rises_and_falls(flow))
+        falling += rising
+        return quotient(rising, falling, len(columns))
 
     return _of_set_2(
         name=f"money_flow_{minutes}",
@@ -291,21 +296,20 @@ def _money_flow(minutes: int) -> Feature:
 
 
 def _ultimate_oscillator(minutes: int) -> Feature:
-    def twice(sums: Floats, width: int) -> Floats:
-        return sums[..., width:] + sums[..., : max(0, sums.shape[-1] - width)]
+    def twice(shorter: Floats, width: int) -> Floats:
+        return shorter[..., width:] + shorter[..., : max(0, shorter.shape[-1] - width)]
 
     def compute(columns: Columns) -> Floats:
         pressure = columns.close[..., 1:] - np.minimum(columns.low[..., 1:], columns.close[..., :-1])
-        sums = [
-            rolling_sum(values, minutes)[..., minutes - 1 :] for values in (pressure, true_range(columns))
-        ]
-        short = sums[0] / sums[1]
-        sums = [twice(values, minutes) for values in sums]
-        middle = sums[0] / sums[1]
-        sums = [twice(values, 2 * minutes) for values in sums]
-        long = sums[0] / sums[1]
-        n = len(columns)
-        return (4.0 * align(short, n) + 2.0 * align(middle, n) + align(long, n)) / 7.0
+        part, whole = sums(pressure, minutes), sums(true_range(columns), minutes)
+        half, half_whole = twice(part, minutes), twice(whole, minutes)
+        total = 4.0 * (part[..., 3 * minutes :] / whole[..., 3 * minutes :])
+        middle = half[..., 2 * minutes :] / half_whole[..., 2 * minutes :]
+        middle *= 2.0
+        total += middle
+        total += twice(half, 2 * minutes) / twice(half_whole, 2 * minutes)
+        total /= 7.0
+        return align(total, len(columns))
 
     return _of_set_2(
         name="ultimate_oscillator",
@@ -326,8 +330,8 @@ def _trix(period: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         smooth = columns.close
         for _ in range(3):
-            smooth = average(smooth, alpha)[..., warmup(alpha) - 1 :]
-        return align(change(smooth) / smooth[..., :-1], len(columns))
+            smooth = average(smooth, alpha)
+        return quotient(change(smooth), smooth[..., :-1], len(columns))
 
     return _of_set_2(
         name=f"trix_{period}",
@@ -348,7 +352,7 @@ FEATURES: Final = (
     _macd("macd_signal", _macd_signal, _SIGNAL_WINDOW, "EMA 9 of (EMA 12 - EMA 26) / close"),
     _macd(
         "macd_histogram",
-        lambda columns: _macd_line(columns) - _macd_signal(columns),
+        _macd_histogram,
         _SIGNAL_WINDOW,
         "(MACD line - its EMA 9) / close",
         "Aspray 1986; TA-Lib MACD",

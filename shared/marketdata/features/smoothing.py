@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+
 from marketdata.features.columns import Floats
-from marketdata.features.fold import State, align, fold
+from marketdata.features.fold import State, fold
 from marketdata.features.rolling import change
 
 SEED_WEIGHT: Final = 1e-12
@@ -34,31 +36,41 @@ def wilder_alpha(period: int) -> float:
 
 
 def decayed_sum(values: Floats, ratio: float, minutes: int) -> Floats:
-    """The sum of ``ratio ** k`` times the value of k minutes ago, over the newest ``minutes``."""
+    """The sum of ``ratio ** k`` times the value of k minutes ago, over the newest ``minutes``.
 
-    def merge(newer: State, older: State, n: int, _: int) -> State:
-        faded = older[0] * ratio**n
-        faded += newer[0]
-        return (faded,)
+    It is without the first ``minutes - 1``, which have none.
+    """
 
-    (total,) = fold((values,), minutes, merge)
-    return align(total, values.shape[-1])
+    def merge(newer: State, older: State, n: int, _: int, out: State, scratch: State) -> None:
+        faded = scratch[0] if out[0] is newer[0] else out[0]
+        np.multiply(older[0], ratio**n, out=faded)
+        np.add(newer[0], faded, out=out[0])
+
+    (total,) = fold((values,), minutes, merge, scratch=1)
+    return total
 
 
 def average(values: Floats, alpha: float) -> Floats:
-    """The exponential average over ``warmup(alpha)`` minutes; its weights add up to 1."""
+    """The exponential average over ``warmup(alpha)`` minutes; its weights add up to 1.
+
+    It is without the first ``warmup(alpha) - 1``, which have none.
+    """
     minutes, ratio = warmup(alpha), 1.0 - alpha
-    return decayed_sum(values, ratio, minutes) * (alpha / (1.0 - ratio**minutes))
+    total = decayed_sum(values, ratio, minutes)
+    return total * (alpha / (1.0 - ratio**minutes))
 
 
 def distance(values: Floats, alpha: float) -> Floats:
     """Each value less its exponential average, from one-minute changes.
 
     The value of k minutes ago enters by the weights of all older minutes: the tails of a geometric series.
-    Prices standing still give exactly zero, and no large numbers cancel.
+    Prices standing still give exactly zero, and no large numbers cancel. It is without the first
+    ``warmup(alpha) - 1``, which have none.
     """
     minutes, ratio, n = warmup(alpha), 1.0 - alpha, values.shape[-1]
     left = ratio**minutes
-    fading = align(decayed_sum(change(values), ratio, minutes - 1), n)
-    whole = align(values[..., minutes - 1 :] - values[..., : max(0, n - minutes + 1)], n)
-    return (ratio * fading - left * whole) / (1.0 - left)
+    offset = decayed_sum(change(values), ratio, minutes - 1) * (ratio / (1.0 - left))
+    whole = values[..., minutes - 1 :] - values[..., : max(0, n - minutes + 1)]
+    whole *= left / (1.0 - left)
+    offset -= whole
+    return offset

@@ -9,16 +9,27 @@ import numpy as np
 
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
-from marketdata.features.fold import align
-from marketdata.features.rolling import change, highest, lowest, rolling_sum
-from marketdata.features.series import average_price, close_slope, close_spread, true_range
+from marketdata.features.fold import quotient
+from marketdata.features.rolling import change, sums
+from marketdata.features.series import (
+    above_average_price,
+    channel_position,
+    close_slope,
+    close_spread,
+    highest_high,
+    lowest_low,
+    true_range,
+)
 from marketdata.features.smoothing import distance, ema_alpha, warmup
 
 
 def _bollinger_position(minutes: int, width: float, since: int = 1) -> Feature:
     def compute(columns: Columns) -> Floats:
         offset, deviation = close_spread(columns, minutes)
-        return 0.5 + offset / (2.0 * width * deviation)
+        place = offset / deviation
+        place /= 2.0 * width
+        place += 0.5
+        return place
 
     reach = math.sqrt(minutes - 1) / (2.0 * width)
     return Feature(
@@ -39,7 +50,9 @@ def _bollinger_position(minutes: int, width: float, since: int = 1) -> Feature:
 def _bollinger_width(minutes: int, width: float) -> Feature:
     def compute(columns: Columns) -> Floats:
         offset, deviation = close_spread(columns, minutes)
-        return 2.0 * width * deviation / (columns.close - offset)
+        breadth = deviation * (2.0 * width)
+        breadth /= columns.close - offset
+        return breadth
 
     return Feature(
         name=f"bollinger_width_{minutes}",
@@ -61,7 +74,7 @@ def _ema_distance(period: int, since: int = 1) -> Feature:
 
     def compute(columns: Columns) -> Floats:
         offset = distance(columns.close, alpha)
-        return offset / (columns.close - offset)
+        return quotient(offset, columns.close[..., warmup(alpha) - 1 :] - offset, len(columns))
 
     return Feature(
         name=f"ema_distance_{period}",
@@ -79,11 +92,6 @@ def _ema_distance(period: int, since: int = 1) -> Feature:
 
 
 def _channel_position(minutes: int, since: int = 1) -> Feature:
-    def compute(columns: Columns) -> Floats:
-        top = highest(columns.high, minutes)
-        bottom = lowest(columns.low, minutes)
-        return (columns.close - bottom) / (top - bottom)
-
     return Feature(
         name=f"high_low_position_{minutes}m",
         group="trend",
@@ -95,13 +103,13 @@ def _channel_position(minutes: int, since: int = 1) -> Feature:
         high=1.0,
         formula=f"(close - lowest low) / (highest high - lowest low) of {minutes} min",
         source="Donchian channel; TA-Lib MAX, MIN",
-        compute=compute,
+        compute=lambda columns: channel_position(columns, minutes),
     )
 
 
 def _vwap_distance(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
-        return columns.close / average_price(columns, minutes) - 1.0
+        return above_average_price(columns, minutes)
 
     return Feature(
         name=f"vwap_distance_{minutes}m",
@@ -140,7 +148,9 @@ def _slope(minutes: int) -> Feature:
 def _slope_r2(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         tilt = close_slope(columns, minutes) / close_spread(columns, minutes).deviation
-        return np.minimum(tilt * tilt * ((minutes * minutes - 1.0) / 12.0), 1.0)
+        tilt *= tilt
+        tilt *= (minutes * minutes - 1.0) / 12.0
+        return np.minimum(tilt, 1.0, out=tilt)
 
     return Feature(
         name=f"slope_r2_{minutes}m",
@@ -160,9 +170,11 @@ def _slope_r2(minutes: int) -> Feature:
 def _efficiency_ratio(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         close, n = columns.close, len(columns)
-        way = rolling_sum(np.abs(change(close)), minutes)[..., minutes - 1 :]
-        gained = np.abs(close[..., minutes:] - close[..., : max(0, n - minutes)])
-        return align(np.minimum(gained / way, 1.0), n)
+        steps = change(close)
+        way = sums(np.abs(steps, out=steps), minutes)
+        gained = close[..., minutes:] - close[..., : max(0, n - minutes)]
+        ratio = quotient(np.abs(gained, out=gained), way, n)
+        return np.minimum(ratio, 1.0, out=ratio)
 
     return Feature(
         name=f"efficiency_ratio_{minutes}m",
@@ -181,11 +193,13 @@ def _efficiency_ratio(minutes: int) -> Feature:
 
 def _choppiness(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
-        way = align(rolling_sum(true_range(columns), minutes), len(columns))
-        span = highest(columns.high, minutes) - lowest(columns.low, minutes)
+        span = highest_high(columns, minutes) - lowest_low(columns, minutes)
         # Prices that stand still behind a gap have a way and no span: undefined, and not 1.
-        index = np.log(way / np.where(span > 0.0, span, np.nan)) / math.log(minutes)
-        return np.clip(index, 0.0, 1.0)
+        span[span <= 0.0] = np.nan
+        index = quotient(sums(true_range(columns), minutes), span, len(columns))
+        np.log(index, out=index)
+        index /= math.log(minutes)
+        return np.clip(index, 0.0, 1.0, out=index)
 
     return Feature(
         name=f"choppiness_{minutes}",

@@ -9,10 +9,18 @@ import numpy as np
 
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
-from marketdata.features.fold import align
-from marketdata.features.rolling import rolling_sum, spread
-from marketdata.features.series import candle_logs, log_returns, return_powers, rogers_satchell, true_range
-from marketdata.features.smoothing import average, warmup, wilder_alpha
+from marketdata.features.fold import align, quotient
+from marketdata.features.rolling import rolling_sum, spread, sums
+from marketdata.features.series import (
+    candle_logs,
+    fading_range,
+    log_returns,
+    overnight_logs,
+    return_powers,
+    rogers_satchell,
+    squared_range,
+)
+from marketdata.features.smoothing import warmup, wilder_alpha
 
 
 def _realised(minutes: int, since: int = 1) -> Feature:
@@ -36,8 +44,9 @@ def _realised(minutes: int, since: int = 1) -> Feature:
 
 def _parkinson(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
-        squares = np.log(columns.high / columns.low) ** 2
-        return np.sqrt(rolling_sum(squares, minutes) / (4.0 * math.log(2.0) * minutes))
+        squares = rolling_sum(squared_range(columns), minutes)
+        squares /= 4.0 * math.log(2.0) * minutes
+        return np.sqrt(squares, out=squares)
 
     return Feature(
         name=f"parkinson_{minutes}m",
@@ -56,9 +65,11 @@ def _parkinson(minutes: int) -> Feature:
 
 def _average_true_range(period: int) -> Feature:
     alpha = wilder_alpha(period)
+    ratio, minutes = 1.0 - alpha, warmup(alpha)
 
     def compute(columns: Columns) -> Floats:
-        return align(average(true_range(columns), alpha), len(columns)) / columns.close
+        ranges = fading_range(columns, ratio, minutes) * (alpha / (1.0 - ratio**minutes))
+        return quotient(ranges, columns.close, len(columns))
 
     return Feature(
         name=f"atr_{period}",
@@ -78,9 +89,15 @@ def _average_true_range(period: int) -> Feature:
 def _garman_klass(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         body, up, down = candle_logs(columns)
-        reach = up - down
-        squares = 0.5 * reach * reach - (2.0 * math.log(2.0) - 1.0) * body * body
-        return np.sqrt(rolling_sum(squares, minutes) / minutes)
+        squares = up - down
+        squares *= squares
+        squares *= 0.5
+        straight = body * body
+        straight *= 2.0 * math.log(2.0) - 1.0
+        squares -= straight
+        mean = rolling_sum(squares, minutes)
+        mean /= minutes
+        return np.sqrt(mean, out=mean)
 
     return Feature(
         name=f"garman_klass_{minutes}m",
@@ -99,7 +116,9 @@ def _garman_klass(minutes: int) -> Feature:
 
 def _rogers_satchell(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
-        return np.sqrt(rolling_sum(rogers_satchell(columns), minutes) / minutes)
+        mean = rolling_sum(rogers_satchell(columns), minutes)
+        mean /= minutes
+        return np.sqrt(mean, out=mean)
 
     return Feature(
         name=f"rogers_satchell_{minutes}m",
@@ -121,14 +140,19 @@ def _yang_zhang(minutes: int) -> Feature:
     k = 0.34 / (1.34 + (minutes + 1) / (minutes - 1))
 
     def variance(values: Floats) -> Floats:
-        deviation = spread(values, minutes).deviation
-        return deviation * deviation * (minutes / (minutes - 1))
+        squares = spread(values, minutes).deviation[..., minutes - 1 :]
+        squares *= squares
+        squares *= minutes / (minutes - 1)
+        return squares
 
     def compute(columns: Columns) -> Floats:
-        overnight = np.log(columns.open[..., 1:] / columns.close[..., :-1])
+        total = variance(overnight_logs(columns))
         daily = variance(candle_logs(columns).body[..., 1:])
-        within = rolling_sum(rogers_satchell(columns)[..., 1:], minutes) / minutes
-        return align(np.sqrt(variance(overnight) + k * daily + (1.0 - k) * within), len(columns))
+        daily *= k
+        total += daily
+        within = sums(rogers_satchell(columns)[..., 1:], minutes)
+        total += within * ((1.0 - k) / minutes)
+        return align(np.sqrt(total, out=total), len(columns))
 
     return Feature(
         name=f"yang_zhang_{minutes}m",

@@ -10,16 +10,17 @@ import numpy as np
 
 from marketdata.features.columns import Columns, Floats
 from marketdata.features.feature import Feature
-from marketdata.features.fold import State, align, fold
-from marketdata.features.rolling import change, comoments, rolling_sum, spread
-from marketdata.features.series import log_returns
+from marketdata.features.fold import State, align, fold, quotient
+from marketdata.features.rolling import change, comoments, spread, sums
+from marketdata.features.series import above_average_price, log_returns, volume_sums
 
 
 def _zscore(column: str, minutes: int, since_version: int = 1) -> Feature:
     def compute(columns: Columns) -> Floats:
         values: Floats = getattr(columns, column)
         distance, deviation = spread(values, minutes)
-        return distance / deviation
+        distance /= deviation
+        return distance
 
     reach = math.sqrt(minutes - 1)
     return Feature(
@@ -39,7 +40,8 @@ def _zscore(column: str, minutes: int, since_version: int = 1) -> Feature:
 
 def _taker_ratio(minutes: int, since_version: int = 1) -> Feature:
     def compute(columns: Columns) -> Floats:
-        return rolling_sum(columns.taker_buy_volume, minutes) / rolling_sum(columns.volume, minutes)
+        taken = sums(columns.taker_buy_volume, minutes)
+        return quotient(taken, volume_sums(columns, minutes), len(columns))
 
     return Feature(
         name=f"taker_ratio_{minutes}m",
@@ -58,8 +60,7 @@ def _taker_ratio(minutes: int, since_version: int = 1) -> Feature:
 
 def _vwap_distance(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
-        average = rolling_sum(columns.quote_volume, minutes) / rolling_sum(columns.volume, minutes)
-        return columns.close / average - 1.0
+        return above_average_price(columns, minutes)
 
     return Feature(
         name=f"vwap_distance_{minutes}m",
@@ -79,21 +80,33 @@ def _vwap_distance(minutes: int) -> Feature:
 _of_set_2 = partial(Feature, group="volume", since_version=2)
 
 
-def _merge_ages(newer: State, older: State, n: int, _: int) -> State:
+def _merge_ages(newer: State, older: State, n: int, _: int, out: State, scratch: State) -> None:
     """Sums of values, of values times their age and times its square; the newest minute's age is 0."""
     (zero, one, two), (total, aged, squared) = newer, older
-    return zero + total, one + (aged + n * total), two + (squared + 2 * n * aged + n * n * total)
+    shift = scratch[0]
+    np.multiply(total, n, out=shift)
+    np.add(zero, total, out=out[0])
+    shift += aged
+    np.add(one, shift, out=out[1])
+    shift += aged  # 2 n aged + n n total is n times this
+    shift *= n
+    shift += squared
+    np.add(two, shift, out=out[2])
 
 
 def _balance_slope(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         """A slope is a weighted mean of the steps: 6 j (n - j) / (n (n^2 - 1)) for the j-th of n - 1."""
-        steps = np.sign(change(columns.close)) * columns.volume[..., 1:]
-        nothing = np.zeros_like(steps)
-        zero, one, two = fold((steps, nothing, nothing), minutes - 1, _merge_ages)
-        weighted = (minutes - 1) * zero + (minutes - 2) * one - two
-        mean_volume = rolling_sum(columns.volume, minutes) / minutes
-        return align(weighted * (6.0 / (minutes * (minutes**2 - 1))), len(columns)) / mean_volume
+        steps = change(columns.close)
+        np.sign(steps, out=steps)
+        steps *= columns.volume[..., 1:]
+        nothing = np.broadcast_to(0.0, steps.shape)
+        zero, one, two = fold((steps, nothing, nothing), minutes - 1, _merge_ages, scratch=1)
+        weighted = (minutes - 1) * zero
+        weighted += (minutes - 2) * one
+        weighted -= two
+        weighted *= 6.0 / (minutes**2 - 1)
+        return quotient(weighted, volume_sums(columns, minutes), len(columns))
 
     reach = 6.0 * (minutes // 2) * (minutes - minutes // 2) / (minutes**2 - 1)
     return _of_set_2(
@@ -109,17 +122,24 @@ def _balance_slope(minutes: int) -> Feature:
     )
 
 
-def _illiquidity(columns: Columns, minutes: int) -> Floats:
-    """The mean of |return| / quote_volume over those of the newest minutes in which anything traded."""
+def _impact(columns: Columns) -> tuple[Floats, Floats]:
+    """|return| / quote_volume of each minute but the first, 0 where nothing traded, and whether it did."""
     quote = columns.quote_volume[..., 1:]
     # Compared so that an unknown volume stays unknown, rather than counting as none.
-    impact = np.where(quote == 0.0, 0.0, np.abs(log_returns(columns)) / quote)
-    return rolling_sum(impact, minutes) / rolling_sum(np.where(quote == 0.0, 0.0, 1.0), minutes)
+    traded = (quote != 0.0).astype(np.float64)
+    impact = np.abs(log_returns(columns))
+    impact /= quote + (1.0 - traded)
+    impact *= traded
+    return impact, traded
 
 
 def _amihud_ratio(short: int, long: int) -> Feature:
     def compute(columns: Columns) -> Floats:
-        return align(_illiquidity(columns, short) / _illiquidity(columns, long), len(columns))
+        impact, traded = _impact(columns)
+        begin = long - short  # before it, no row's short window
+        ratio = sums(impact[..., begin:], short) / sums(traded[..., begin:], short)
+        ratio /= sums(impact, long) / sums(traded, long)
+        return align(ratio, len(columns))
 
     return _of_set_2(
         name=f"amihud_ratio_{short}m_{long}m",
@@ -137,9 +157,12 @@ def _amihud_ratio(short: int, long: int) -> Feature:
 def _chaikin(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         span = columns.high - columns.low
-        leaning = (columns.close - columns.low) - (columns.high - columns.close)
-        flow = np.where(span == 0.0, 0.0, leaning / span) * columns.volume
-        return rolling_sum(flow, minutes) / rolling_sum(columns.volume, minutes)
+        leaning = columns.close - columns.low
+        leaning -= columns.high - columns.close
+        span += span == 0.0  # then leaning is 0, too
+        leaning /= span
+        leaning *= columns.volume
+        return quotient(sums(leaning, minutes), volume_sums(columns, minutes), len(columns))
 
     return _of_set_2(
         name=f"chaikin_money_flow_{minutes}",
@@ -154,11 +177,13 @@ def _chaikin(minutes: int) -> Feature:
     )
 
 
-def _trade_size(columns: Columns, minutes: int) -> Floats:
-    return rolling_sum(columns.volume, minutes) / rolling_sum(columns.trades, minutes)
-
-
 def _trade_size_ratio(short: int, long: int) -> Feature:
+    def compute(columns: Columns) -> Floats:
+        begin = long - short  # before it, no row's short window
+        ratio = sums(columns.volume[..., begin:], short) / sums(columns.trades[..., begin:], short)
+        ratio /= volume_sums(columns, long) / sums(columns.trades, long)
+        return align(ratio, len(columns))
+
     return _of_set_2(
         name=f"trade_size_ratio_{short}m_{long}m",
         inputs=("volume", "trades"),
@@ -168,14 +193,17 @@ def _trade_size_ratio(short: int, long: int) -> Feature:
         high=None,
         formula=f"sum of volume / sum of trades, over {short} min / over {long} min",
         source="Binance kline fields v and n",
-        compute=lambda columns: _trade_size(columns, short) / _trade_size(columns, long),
+        compute=compute,
     )
 
 
 def _return_volume_correlation(minutes: int) -> Feature:
     def compute(columns: Columns) -> Floats:
         returns, volumes, both = comoments(log_returns(columns), columns.volume[..., 1:], minutes)
-        return align(np.clip(both / (np.sqrt(returns) * np.sqrt(volumes)), -1.0, 1.0), len(columns))
+        scale = np.sqrt(returns)
+        scale *= np.sqrt(volumes)
+        correlation = quotient(both, scale, len(columns))
+        return np.clip(correlation, -1.0, 1.0, out=correlation)
 
     return _of_set_2(
         name=f"return_volume_correlation_{minutes}m",
