@@ -72,25 +72,25 @@ async def test_a_hole_or_an_outage_takes_every_row_that_looks_at_it(
 
 
 async def test_the_cache_says_what_was_known_when(market: Connection, exported: Exported) -> None:
+    """From 202 on, where the cache begins, it decides; before, the candles do."""
     await put(market, "BTCUSDT", np.delete(seeded(N), [200], axis=0), known_at={300: at(320)})
     await ledger.record_outage(market, "BTCUSDT", at(200), at(201), confirm_seconds=0)
-    # Computed in time, outage and all, at 203; too late at 350; in time, but with other numbers, at 360;
-    # of a set that lacked the feature, at 301, and in time.
-    for row, known_at in (
-        (203, at(203) + 900),
-        (350, at(350) + 5_001),
-        (360, at(360) + 900),
-        (301, at(301) + 1),
-    ):
-        assert await cache(market, "BTCUSDT", row, row + 1, known_at=known_at) == 1
+    assert await cache(market, "BTCUSDT", 202, N + 1, known_at=at(N)) == N + 1 - 202
+    await market.execute("UPDATE feature_values SET known_at = time + interval '900 ms'")
+    # Too late at 350; in time, but with other numbers, at 360; not computed yet, at 370. Of a set that lacked
+    # the feature at 301, 303 and 380: the candles decide, and one of the first two's was late.
+    await market.execute(
+        "UPDATE feature_values SET known_at = time + interval '5001 ms' WHERE time = $1", at(350)
+    )
     await market.execute("UPDATE feature_values SET values[3] = 0.5 WHERE time = $1", at(360))
-    await market.execute("UPDATE feature_values SET values = values[1:2] WHERE time = $1", at(301))
+    await market.execute("DELETE FROM feature_values WHERE time = $1", at(370))
+    for row in (301, 303, 380):
+        await market.execute("UPDATE feature_values SET values = values[1:2] WHERE time = $1", at(row))
     from marketdata.features.registry import NAMES
 
     assert NAMES[2] == FEATURES[0]
     kept = exported(**ASKED, as_known=5)
-    late = [*range(301, 301 + WINDOW)]
-    assert lost(kept) == [201, 202, *range(204, 201 + WINDOW), *late, 350, 360]
+    assert lost(kept) == [201, 301, 303, 350, 360, 370]
 
 
 async def test_a_cross_feature_needs_the_reference_in_time(market: Connection, exported: Exported) -> None:

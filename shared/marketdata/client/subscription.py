@@ -7,7 +7,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -151,7 +151,9 @@ class Subscription:
             for symbol in self._wanted:
                 require(symbol, known, "symbol")
         self._floor = self._since or max((t for t in newest.values() if t is not None), default=_FIRST)
-        self._given = {symbol: self._since or time or self._floor for symbol, time in newest.items()}
+        # A symbol without a row may just be about to have its first, of that same minute.
+        first = self._since or max(self._floor - timedelta(minutes=1), _FIRST)
+        self._given = {symbol: self._since or time or first for symbol, time in newest.items()}
         self._begun = True
 
     async def _step(self) -> None:

@@ -97,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _refused(["interrupted: nothing was written"], 130)
     if not given.quiet:
-        print(f"{written.rows:,} rows in {written.path}, described in {written.manifest}")
+        known = "" if given.as_known is None else f" that were known within {given.as_known:g} s"
+        print(f"{written.rows:,} rows{known} in {written.path}, described in {written.manifest}")
     return 0
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from marketdata.export.source import Cached, Minutes
 from marketdata.features.columns import BOOK, Floats
 from marketdata.features.cross import CROSS_WINDOW
-from marketdata.features.fold import fold
+from marketdata.features.fold import State, fold
 from marketdata.features.registry import NAMES, REGISTRY
 from marketdata.models import MINUTE_MS
 
@@ -74,9 +74,11 @@ def decided_by_cache(
 
     ``values`` is (rows, chosen features), which have ``places`` in a cached row. A cached row that holds
     other numbers than the recomputed one is not kept: whoever read it had others. One of a feature set that
-    lacks a chosen feature says nothing in favour of the row, only against it.
+    lacks a chosen feature says nothing in favour of the row, only against it. A row that the cache should
+    have and has not was not computed yet.
     """
-    kept = kept.copy()
+    by_candles = kept
+    kept = kept & (times < cached.since)
     rows = (cached.time - times[0]) // MINUTE_MS
     ours, theirs = values[rows], cached.values[:, places]
     has = places < cached.width[:, None]
@@ -84,7 +86,7 @@ def decided_by_cache(
         near = np.abs(ours - theirs) <= TOLERANCE * np.maximum(1.0, np.abs(theirs))
     same = np.all(near | (np.isnan(ours) & np.isnan(theirs)) | ~has, axis=1)
     vouched = same & (cached.known_at <= cached.time + allowed_ms)
-    kept[rows] = vouched & (kept[rows] | np.all(has, axis=1))
+    kept[rows] = vouched & (by_candles[rows] | np.all(has, axis=1))
     return kept
 
 
@@ -96,5 +98,9 @@ def _arrivals(minutes: Minutes, times: NDArray[np.int64], window: int) -> Floats
 
 def _by(times: NDArray[np.int64], allowed_ms: int, window: int, arrivals: Floats) -> NDArray[np.bool_]:
     """Whether the latest arrival of each row's window was in time."""
-    (latest,) = fold((arrivals,), window, lambda newer, older, *_: (np.maximum(newer[0], older[0]),))
+    (latest,) = fold((arrivals,), window, _later)
     return np.asarray(latest <= times + allowed_ms)
+
+
+def _later(newer: State, older: State, n: int, m: int, out: State, scratch: State) -> None:
+    np.maximum(newer[0], older[0], out=out[0])

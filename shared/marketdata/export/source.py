@@ -53,13 +53,15 @@ class Cached(NamedTuple):
     """Rows of the feature cache: instants, when each was known (ms), and their values, NaN for null.
 
     ``values`` is (rows, features of the newest set); a row of an older set holds NaN for what that lacks, and
-    ``width`` says how many it has.
+    ``width`` says how many it has. ``since`` is the oldest instant (ms) that the cache has of the symbol at
+    all, infinity for none.
     """
 
     time: NDArray[np.int64]
     known_at: NDArray[np.int64]
     values: Floats
     width: NDArray[np.int64]
+    since: float
 
 
 class Minutes(NamedTuple):
@@ -149,6 +151,7 @@ async def load(connection: Connection, symbol: str, start: int, end: int) -> Min
 async def load_cached(connection: Connection, symbol: str, start: int, end: int, width: int) -> Cached:
     """Return the cache's rows with ``time`` in ``[start, end)``, ``width`` values each."""
     records = await connection.fetch(QUERIES["cached"], symbol, start, end)
+    since = await connection.fetchval(QUERIES["cached_since"], symbol)
     values = np.full((len(records), width), np.nan)
     widths = np.zeros(len(records), dtype=np.int64)
     for place, record in enumerate(records):
@@ -160,6 +163,7 @@ async def load_cached(connection: Connection, symbol: str, start: int, end: int,
         np.array([record["known_at"] for record in records], dtype=np.int64),
         values,
         widths,
+        np.inf if since is None else since,
     )
 
 

@@ -67,8 +67,8 @@ Amihud ratio, Chaikin's flow, z-scores and the correlation of return and volume 
 volume are null |
 | no high or low moves, or only equally both ways, for 373 minutes | ADX is null |
 | a minute of the window without a book | `spread_zscore_60m` and `book_imbalance_15m` are null |
-| the close jumps tenfold in one minute | `return_1m` is ln 10; bounded features keep the ranges below, to the \
-15th digit; realised skewness comes near 15.49 and kurtosis near 240 |
+| the close jumps tenfold in one minute | `return_1m` is ln 10; bounded features keep the ranges below, to \
+the 15th digit; realised skewness comes near 15.49 and kurtosis near 240 |
 | a number of a candle is NaN or infinite | the candle is refused and asked for again; until then its minute \
 is missing |
 | a single candle | features with a window of 1 only |
