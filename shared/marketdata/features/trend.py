@@ -12,7 +12,6 @@ from marketdata.features.feature import Feature
 from marketdata.features.fold import quotient
 from marketdata.features.rolling import change, sums
 from marketdata.features.series import (
-    above_average_price,
     channel_position,
     close_slope,
     close_spread,
@@ -21,6 +20,7 @@ from marketdata.features.series import (
     true_range,
 )
 from marketdata.features.smoothing import distance, ema_alpha, warmup
+from marketdata.features.volume import vwap_distance
 
 
 def _bollinger_position(minutes: int, width: float, since: int = 1) -> Feature:
@@ -104,25 +104,6 @@ def _channel_position(minutes: int, since: int = 1) -> Feature:
         formula=f"(close - lowest low) / (highest high - lowest low) of {minutes} min",
         source="Donchian channel; TA-Lib MAX, MIN",
         compute=lambda columns: channel_position(columns, minutes),
-    )
-
-
-def _vwap_distance(minutes: int) -> Feature:
-    def compute(columns: Columns) -> Floats:
-        return above_average_price(columns, minutes)
-
-    return Feature(
-        name=f"vwap_distance_{minutes}m",
-        group="trend",
-        since_version=2,
-        inputs=("close", "volume", "quote_volume"),
-        window=minutes,
-        unit="fraction of the average",
-        low=-1.0,
-        high=None,
-        formula=f"close / (sum of quote_volume / sum of volume over {minutes} min) - 1",
-        source="Berkowitz, Logue and Noser 1988; exact prices, not typical ones",
-        compute=compute,
     )
 
 
@@ -224,7 +205,7 @@ FEATURES: Final = (
     _ema_distance(60),
     _channel_position(60),
     _ema_distance(100, since=2),
-    _vwap_distance(240),
+    vwap_distance(240, "trend", since=2),
     _bollinger_position(60, 2.0, since=2),
     _slope(60),
     _slope_r2(60),

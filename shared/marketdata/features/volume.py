@@ -58,14 +58,16 @@ def _taker_ratio(minutes: int, since_version: int = 1) -> Feature:
     )
 
 
-def _vwap_distance(minutes: int) -> Feature:
+def vwap_distance(minutes: int, group: str, since: int) -> Feature:
+    """The close's distance from the volume-weighted average price of a window."""
+
     def compute(columns: Columns) -> Floats:
         return above_average_price(columns, minutes)
 
     return Feature(
         name=f"vwap_distance_{minutes}m",
-        group="volume",
-        since_version=1,
+        group=group,
+        since_version=since,
         inputs=("close", "volume", "quote_volume"),
         window=minutes,
         unit="fraction of the average",
@@ -223,7 +225,7 @@ FEATURES: Final = (
     _zscore("trades", 60),
     _taker_ratio(1),
     _taker_ratio(15),
-    _vwap_distance(60),
+    vwap_distance(60, "volume", since=1),
     _zscore("volume", 1440, since_version=2),
     _taker_ratio(60, since_version=2),
     _balance_slope(60),
