@@ -18,7 +18,7 @@ DAYS = tuple(f"2023-03-{day}" for day in range(22, 27))
 FIRST = 1679443200000  # 2023-03-22T00:00:00Z
 END = FIRST + 5 * 1440 * MINUTE_MS
 HALT = (1679661600000, 1679666400000)  # 12:40 to 14:00 on the 24th
-SPEED = 4000
+SPEED = 8000
 
 
 @pytest.mark.acceptance

@@ -123,13 +123,6 @@ async def test_every_routine_that_writes_is_closed(reader: Connection) -> None:
     assert [row["name"] for row in open_to_all] == []
 
 
-async def test_the_services_locks_are_closed(reader: Connection) -> None:
-    """Who holds them stops the services: a reference's candle, a symbol's ledger."""
-    for lock in ("pg_advisory_lock", "pg_try_advisory_xact_lock_shared"):
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await reader.execute(f"SELECT {lock}(hashtextextended('reference:BTCUSDT', 0))")
-
-
 async def test_reading_is_not(reader: Connection) -> None:
     for question in (
         "SELECT * FROM history_completeness",

@@ -14,15 +14,6 @@ BEGIN
     LOOP
         EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', verb);
     END LOOP;
-    -- A model that took one of the locks by which the services agree would stop them. Only a superuser may close
-    -- them; giving back stays open, since drivers do it whenever they reset a connection.
-    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-        FOR verb IN
-            SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_(try_)?advisory_(xact_)?lock'
-        LOOP
-            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', verb);
-        END LOOP;
-    END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'mlreader') THEN
         RETURN;
     END IF;
