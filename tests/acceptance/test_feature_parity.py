@@ -1,6 +1,6 @@
 """Live and batch give the same features: four real weeks through the whole pipeline, holes and all.
 
-Three symbols, 28 days, the last 21 of them streamed with a book. On the way final frames are withheld,
+Three symbols, 28 days, the last of them streamed with a book. On the way final frames are withheld,
 delayed and put out of order, of the reference too, and the connection is cut; the gap-handler repairs it
 after later rows were written. In the end every stored row is held against one batch computation.
 """
@@ -8,6 +8,7 @@ after later rows were written. In the end every stored row is held against one b
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.acceptance.own_server import OwnServer
-from tests.acceptance.storm_script import DAY_MS, END, FIRST, LIVE, SYMBOLS
+from tests.acceptance.storm_script import DAY_MS, END, FIRST, SYMBOLS
 from tests.acceptance.truth import archived, assert_features_equal_batch, stored
 from tests.conftest import migrate
 from tests.processes import Program, answer, database_environment, free_port, until
@@ -26,6 +27,9 @@ from marketdata.features import NAMES
 from marketdata.minutes import isoformat
 from marketdata.models import MINUTE_MS
 
+STREAMED = int(os.environ.get("FEATURE_PARITY_DAYS", "10"))
+"""Of the 28 days, how many come by the stream; the others are history. 21 take two minutes."""
+LIVE = END - STREAMED * DAY_MS
 DAYS = [isoformat(FIRST + n * DAY_MS)[:10] for n in range(28)]
 CALM = END - DAY_MS
 SPEED = 24_000
@@ -40,7 +44,7 @@ _DEFINED = "SELECT count(*) FILTER (WHERE values[$1] IS NOT NULL) FROM feature_v
 
 
 def disturbances() -> list[tuple[int, str, dict[str, Any]]]:
-    """Some forty, spread over the streamed weeks: (market time, kind, parameters)."""
+    """Two a day, spread over what is streamed: (market time, kind, parameters)."""
     rng = random.Random("parity")
     found: list[tuple[int, str, dict[str, Any]]] = []
     for n, at in enumerate(range(LIVE + DAY_MS // 4, CALM, DAY_MS // 2)):
@@ -65,7 +69,7 @@ class Replay:
         environment = {
             **database_environment(server.settings),
             "SYMBOLS": ",".join(SYMBOLS),
-            "HISTORY_DAYS": "8",
+            "HISTORY_DAYS": str(29 - STREAMED),
             "BINANCE_STREAM_URL": f"ws://127.0.0.1:{stream}",
             "BINANCE_API_URL": f"http://127.0.0.1:{self._http}",
             "BINANCE_ARCHIVE_URL": f"http://127.0.0.1:{self._http}",
