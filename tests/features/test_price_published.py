@@ -15,6 +15,7 @@ from tests.features.samples import from_prices
 from marketdata.features import Columns, returns, trend
 from marketdata.features.columns import Floats
 from marketdata.features.feature import Feature
+from marketdata.features.volume import vwap_distance
 
 pytestmark = pytest.mark.parity
 TOLERANCE = 1e-9
@@ -58,10 +59,10 @@ def test_another_suites_published_cases(real_data: Path) -> None:
     score = results(folder, "stdev", "zScore")
     assert_published(trend._bollinger_position(14, 2.0), minutes, 0.5 + score / 4.0, TOLERANCE)
     average = results(folder, "vwma", "vwma")
-    assert_published(volume.vwap_distance(14, "trend", since=2), minutes, close / average - 1.0, TOLERANCE)
+    assert_published(vwap_distance(14, "trend", since=2), minutes, close / average - 1.0, TOLERANCE)
     since_start = results(folder, "vwap", "vwap")
     typical = priced(high, low, close, volume, (high + low + close) / 3.0)
-    whole = volume.vwap_distance(len(close), "trend", since=2)
+    whole = vwap_distance(len(close), "trend", since=2)
     assert_published(whole, typical, close / since_start - 1.0, TOLERANCE)
 
 
@@ -88,7 +89,7 @@ def test_a_charting_sites_published_cases(real_data: Path) -> None:
     keys = ("High", "Low", "Close", "Volume", "Typical Price", "vwap")
     high, low, close, volume, typical, average = published(folder / "cs-vwap.csv", *keys)
     minutes = priced(high, low, close, volume, typical)
-    assert_published(volume.vwap_distance(14, "trend", since=2), minutes, close / average - 1.0, 1e-6)
+    assert_published(vwap_distance(14, "trend", since=2), minutes, close / average - 1.0, 1e-6)
 
 
 @pytest.mark.parametrize("name", ["A_BTCUSDT-1m_2023-03-20_2000bars", "A_ETHUSDT-1h_2023-03-25_360bars"])
