@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -19,7 +19,6 @@ _BEFORE_TRADES: Final = ("open", "high", "low", "close", "volume", "quote_volume
 CANDLE_NUMBERS: Final = (*_BEFORE_TRADES, "trades", *_FLOWS)
 
 Columns: TypeAlias = dict[str, Column]
-ToColumns: TypeAlias = Callable[[dict[str, Array]], Columns]
 
 
 async def read_features(
