@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 _SERVICES = ("timescaledb", "migrate", "feeder", "gap-handler", "pgadmin", "backup", "exchange-simulator")
 _LEFT_OUT = (
     ".git",
-    ".venv",
+    ".venv*",
     ".local",
     ".env",
     "__pycache__",
