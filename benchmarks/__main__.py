@@ -31,6 +31,8 @@ def described(name: str) -> str:
     path = _FOLDER / f"{name}.py"
     if not path.exists():
         path = _FOLDER / name / "__init__.py"
+    if not path.exists():
+        return "not in this checkout"
     first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
     return first.partition(": ``")[0].rstrip(".")
 
@@ -63,7 +65,7 @@ def run(name: str, options: Sequence[str], folder: Path) -> tuple[Report | None,
     started = time.monotonic()
     # What it prints goes with the progress: the table is printed once, at the end.
     process = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", "--json", str(written), *options],
+        [sys.executable, "-m", "benchmarks.report", name, "--json", str(written), *options],
         cwd=_FOLDER.parent, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     seconds = round(time.monotonic() - started, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import os
@@ -172,3 +173,7 @@ def write(path: Path, benchmarks: Mapping[str, Any], measured_on: Mapping[str, A
     """Write what was measured, and on what."""
     text = json.dumps({"machine": measured_on, "benchmarks": benchmarks}, indent=1, default=str)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main(importlib.import_module(f"benchmarks.{sys.argv[1]}").run, sys.argv[2:]))

@@ -18,7 +18,7 @@ for word in "$@"; do
     -h | --help) exec "$python" -B -m benchmarks --help ;;
   esac
 done
-names=$("$python" -B -m benchmarks --names "$@") || exit
+asked=$("$python" -B -m benchmarks --names "$@") || exit
 
 {
   make_environment "$ENVIRONMENT" requirements-benchmarks.lock
@@ -33,7 +33,7 @@ install_peer() {
     note "$1 is left out: it could not be installed here (some of its releases need a C compiler)." >&2
   }
 }
-if grep -qx peers <<<"$names"; then
+if grep -qx peers <<<"$asked"; then
   install_peer cryptofeed
   install_peer freqtrade
 fi

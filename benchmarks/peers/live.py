@@ -1,0 +1,191 @@
+"""Frames to committed rows, ours and the peers': how many a second, and how long one takes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from tests.processes import database_environment
+
+from benchmarks.harness import Options, Report, Result, Target
+from benchmarks.peers.exchange import make_certificate, serving
+from benchmarks.peers.judge import Verdict, judge
+from benchmarks.peers.market import Market, Row
+from benchmarks.peers.programs import CRYPTOFEED, OURS, PEERS, Program
+from marketdata.database import Connection
+from marketdata.settings import DatabaseSettings
+
+ROUNDS: Final = 5
+LOOK_SECONDS: Final = 0.01
+MOST_SECONDS: Final = 180.0
+PACE: Final = 200.0
+"""Frames a second for the latencies: what every program here keeps up with."""
+FASTER: Final = 20.0
+"""How many times the rate of ``cryptofeed`` ours is to have."""
+_TOLD: Final = """
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_notify('stored', to_jsonb(NEW)->>TG_ARGV[0] || ' ' || (extract(epoch FROM
+(to_jsonb(NEW)->>TG_ARGV[1])::timestamptz) * 1000)::bigint); RETURN NULL; END $$
+"""
+
+
+class Bench:
+    """One database, one certificate, and the programs that can be run here."""
+
+    def __init__(self, connection: Connection, settings: DatabaseSettings, certificate: Path) -> None:
+        self.connection = connection
+        self.certificate = certificate
+        self.peers = [peer for peer in PEERS if peer.python.exists()]
+        self.absent = [peer.name for peer in PEERS if peer not in self.peers]
+        self._environment = {**database_environment(settings), "SSL_CERT_FILE": str(certificate)}
+
+    @property
+    def programs(self) -> list[Program]:
+        """Ours first, then the peers."""
+        return [OURS, *self.peers]
+
+    async def prepare(self) -> None:
+        """Make the peers' tables and the function that tells of a row."""
+        await self.connection.execute(_TOLD)
+        for peer in self.peers:
+            await self.connection.execute(peer.ddl)
+
+    async def empty(self) -> None:
+        """Leave nothing of the run before."""
+        await self.connection.execute(f"TRUNCATE {', '.join(p.table for p in self.programs)}, market_clock")
+
+    def environment(self, market: Market, stream: str, api: str) -> dict[str, str]:
+        """Return what every program is told."""
+        return self._environment | {
+            "SYMBOLS": ",".join(market.names),
+            "STREAM_URL": stream,
+            "API_URL": api,
+            "BINANCE_STREAM_URL": stream,
+            "BINANCE_API_URL": api,
+        }
+
+    async def rate(self, program: Program, market: Market) -> tuple[float, Verdict]:
+        """Return candles a second from the first frame sent to the last row committed, and what was stored."""
+        await self.empty()
+        rows = market.rows()
+        async with (
+            serving(market, self.certificate) as exchange,
+            program.running(self.environment(market, exchange.stream, exchange.api)) as process,
+        ):
+            started = await self._first(process, exchange.started())
+            while not await program.has(self.connection, _named(program, rows[-1])):
+                if time.monotonic() > started + MOST_SECONDS or process.returncode is not None:
+                    break
+                await asyncio.sleep(LOOK_SECONDS)
+            seconds = time.monotonic() - started
+        return len(rows) / seconds, judge(rows, await program.stored(self.connection))
+
+    async def latencies(self, program: Program, market: Market) -> list[float]:
+        """Return the seconds from each frame sent to the word that its row is committed, sorted."""
+        await self.empty()
+        heard: dict[tuple[str, int], float] = {}
+        everything = asyncio.Event()
+
+        def listen(*told: object) -> None:
+            symbol, open_ms = str(told[-1]).split()
+            heard[symbol.replace("-", ""), int(open_ms)] = time.monotonic()
+            if len(heard) == market.candles:
+                everything.set()
+
+        rows = market.rows()
+        symbol, opened = program.columns[:2]
+        await self.connection.execute(
+            f"CREATE OR REPLACE TRIGGER tell AFTER INSERT ON {program.table} FOR EACH ROW"
+            f" EXECUTE FUNCTION tell('{symbol}', '{opened}')"
+        )
+        await self.connection.add_listener("stored", listen)
+        try:
+            async with (
+                serving(market, self.certificate) as exchange,
+                program.running(self.environment(market, exchange.stream, exchange.api)) as process,
+            ):
+                await self._first(process, exchange.started())
+                sent = await exchange.sent()
+                async with asyncio.timeout(MOST_SECONDS):
+                    await everything.wait()
+        finally:
+            await self.connection.remove_listener("stored", listen)
+            await self.connection.execute(f"DROP TRIGGER tell ON {program.table}")
+        return sorted(heard[r.symbol, r.time] - at for r, at in zip(rows, sent, strict=True))
+
+    @staticmethod
+    async def _first(process: asyncio.subprocess.Process, started: object) -> float:
+        """Return when the first frame was sent. Raises RuntimeError where the program ends before it."""
+        waiting = asyncio.ensure_future(started)  # type: ignore[call-overload]
+        ended = asyncio.ensure_future(process.wait())
+        try:
+            await asyncio.wait({waiting, ended}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise RuntimeError(f"a program did not subscribe, or ended with {process.returncode}")
+            return float(waiting.result())
+        finally:
+            waiting.cancel()
+            ended.cancel()
+
+
+def _named(program: Program, row: Row) -> Row:
+    """Return a candle under the name that a program stores its symbol by."""
+    return row._replace(symbol=row.symbol.replace("USDT", "-USDT")) if program is CRYPTOFEED else row
+
+
+@asynccontextmanager
+async def bench(connection: Connection, settings: DatabaseSettings) -> AsyncIterator[Bench]:
+    """Yield a bench on this database, its tables made."""
+    with tempfile.TemporaryDirectory(prefix="peers-") as folder:
+        found = Bench(connection, settings, make_certificate(Path(folder)))
+        for name in found.absent:
+            print(f"{name} is left out: it is not installed here", file=sys.stderr)
+        await found.prepare()
+        yield found
+
+
+async def measure(connection: Connection, settings: DatabaseSettings, options: Options) -> Report:
+    """Measure all programs in turns; return rates, latencies and what each stored."""
+    rounds = options.rounds or (1 if options.quick else ROUNDS)
+    flood = Market(minutes=20 if options.quick else 500)
+    paced = Market(symbols=20, minutes=10 if options.quick else 100, rate=PACE)
+    async with bench(connection, settings) as found:
+        rates: dict[str, list[float]] = {program.name: [] for program in found.programs}
+        waits: dict[str, list[list[float]]] = {program.name: [] for program in found.programs}
+        stored: dict[str, list[str]] = {program.name: [] for program in found.programs}
+        for number in range(rounds):
+            for program in found.programs:
+                rate, verdict = await found.rate(program, flood)
+                rates[program.name].append(rate)
+                stored[program.name].append(str(verdict))
+                waits[program.name].append(await found.latencies(program, paced))
+                print(
+                    f"peers: round {number + 1} of {rounds}: {program.name}: {rate:,.0f} candles/s, {verdict};"
+                    f" p50 {1000 * _share(waits[program.name][-1], 0.5):.2f} ms",
+                    file=sys.stderr,
+                )
+    report = Report(facts={"candles": flood.candles, "stored": stored, "absent": found.absent})
+    for peer in found.peers:
+        target = Target(">=", FASTER) if peer is CRYPTOFEED else None
+        report.results.append(
+            Result("frames to committed rows", "candles/s", rates["ours"], rates[peer.name], peer.name, target)
+        )
+    for peer in found.peers:
+        for label, share in (("p50", 0.5), ("p99", 0.99)):
+            mine, theirs = (
+                [1000 * _share(one, share) for one in waits[name]] for name in ("ours", peer.name)
+            )
+            report.results.append(Result(f"frame to committed row, {label}", "ms", mine, theirs, peer.name))
+    return report
+
+
+def _share(values: Sequence[float], share: float) -> float:
+    """Return a quantile of sorted values."""
+    return median(values) if share == 0.5 else values[int(share * (len(values) - 1))]
