@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="name", help="what to run (default: everything)")
     report.options_of(parser)
     parser.add_argument("--charts", type=Path, metavar="DIR", help="draw each curve as an SVG there")
-    parser.add_argument("--names", action="store_true", dest="only_names", help="print what would run, and end")
+    parser.add_argument(
+        "--names", action="store_true", dest="only_names", help="print what would run, and end"
+    )
     return parser
 
 
@@ -86,7 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.only_names:
         print("\n".join(names))
         return 0
-    options = [*(["--rounds", str(chosen.rounds)] if chosen.rounds else []), *(["--quick"] if chosen.quick else [])]
+    options = [
+        *(["--rounds", str(chosen.rounds)] if chosen.rounds else []),
+        *(["--quick"] if chosen.quick else []),
+    ]
     machine, before = report.machine(), report.load()
     reports: dict[str, Report] = {}
     found: dict[str, dict[str, Any]] = {}

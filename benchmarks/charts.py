@@ -53,7 +53,7 @@ def draw_one(curve: Curve, path: Path) -> None:
     """Draw a curve into ``path``."""
     points = sorted(curve.points)
     xs = [x for x, _ in points]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         axes.plot(xs, [median(ys) for _, ys in points], color=LINE, marker="o", markersize=4)

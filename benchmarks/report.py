@@ -46,7 +46,7 @@ def cells(result: Result) -> tuple[str, ...]:
         f"{number(median(result.other))}{unit} ({result.against})" if result.other else result.against,
         number(result.median) if result.other else "",
         f"{number(min(values))} to {number(max(values))}",
-        f"{result.target.sense} {number(result.target.limit)}" if result.target else "",
+        f"{result.target.sense} {result.target.limit:,g}" if result.target else "",
         {None: "", True: "met", False: "missed"}[result.met],
     )
 
@@ -142,8 +142,12 @@ def _commit() -> str:
 def options_of(parser: argparse.ArgumentParser) -> None:
     """Add what every benchmark takes."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
-    parser.add_argument("--rounds", type=_rounds, metavar="N", help="rounds of each (default: its own choice)")
-    parser.add_argument("--quick", action="store_true", help="small, to see that it runs; the figures say little")
+    parser.add_argument(
+        "--rounds", type=_rounds, metavar="N", help="rounds of each (default: its own choice)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small, to see that it runs; the figures say little"
+    )
 
 
 def _rounds(text: str) -> int:

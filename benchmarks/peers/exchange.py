@@ -1,7 +1,8 @@
-"""The exchange of the live comparison, a process of its own: final kline frames over TLS, and a list of symbols.
+"""The exchange of the live comparison, a process of its own: final kline frames over TLS, and a list of
+symbols.
 
-Over TLS because the exchange is, and ``cryptofeed`` takes nothing else; all programs get the same. The first who
-subscribes (by the address or by a message) gets every frame once, encoded beforehand.
+Over TLS because the exchange is, and ``cryptofeed`` takes nothing else; all programs get the same. The first
+who subscribes (by the address or by a message) gets every frame once, encoded beforehand.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from benchmarks.peers.market import Market, exchange_info, kline
+from benchmarks.peers.market import Market, exchange_info
 
 _WRITE_BYTES: Final = 1 << 18
 _READY_SECONDS: Final = 0.5
@@ -38,7 +39,7 @@ _READY_SECONDS: Final = 0.5
 
 
 def make_certificate(folder: Path) -> Path:
-    """Write a certificate for 127.0.0.1 with its key into ``folder``; return it. ``SSL_CERT_FILE`` trusts it."""
+    """Write a certificate for 127.0.0.1, with its key, into ``folder``; ``SSL_CERT_FILE`` trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
@@ -50,7 +51,9 @@ def make_certificate(folder: Path) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
         .sign(key, hashes.SHA256())
     )
@@ -62,11 +65,15 @@ def make_certificate(folder: Path) -> Path:
     return path
 
 
+def _wire(message: str) -> bytes:
+    return Frame(Opcode.TEXT, message.encode()).serialize(mask=False)
+
+
 class _Sender:
     """Sends the market once, to the first who asks, and remembers when (monotonic seconds)."""
 
     def __init__(self, market: Market) -> None:
-        self.frames = [Frame(Opcode.TEXT, kline(row).encode()).serialize(mask=False) for row in market.rows()]
+        self.frames = [b"".join(map(_wire, burst)) for burst in market.bursts()]
         self.rate = market.rate
         self.info = exchange_info(market.names)
         self.task: asyncio.Task[None] | None = None
@@ -114,7 +121,7 @@ class _Reader(asyncio.Protocol):
             if isinstance(event, Request):
                 self._request(event)
             elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                asked = json.loads(event.data)
+                asked = json.loads(bytes(event.data))
                 self._protocol.send_text(json.dumps({"result": None, "id": asked.get("id")}).encode())
                 self._sender.start(self)
         for out in self._protocol.data_to_send():
@@ -148,7 +155,10 @@ async def _serve(market: Market, certificate: Path) -> None:
     stream = await loop.create_server(partial(_Reader, sender), "127.0.0.1", 0, ssl=context)
     plain = await loop.create_server(partial(_Reader, sender), "127.0.0.1", 0)
     ports = [server.sockets[0].getsockname()[1] for server in (stream, plain)]
-    print(json.dumps({"stream": f"wss://127.0.0.1:{ports[0]}", "api": f"http://127.0.0.1:{ports[1]}"}), flush=True)
+    print(
+        json.dumps({"stream": f"wss://127.0.0.1:{ports[0]}", "api": f"http://127.0.0.1:{ports[1]}"}),
+        flush=True,
+    )
     # Until whoever started it closes our standard input.
     await loop.run_in_executor(None, sys.stdin.read)
 
@@ -185,6 +195,7 @@ async def serving(market: Market, certificate: Path) -> AsyncIterator[Exchange]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.peers.exchange", "--symbols", str(market.symbols),
         "--minutes", str(market.minutes), "--rate", str(market.rate), "--certificate", str(certificate),
+        *(["--troubled"] if market.troubled else []),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24,
     )  # fmt: skip
     assert process.stdin is not None
@@ -203,6 +214,7 @@ def main() -> None:
     parser.add_argument("--symbols", type=int, required=True)
     parser.add_argument("--minutes", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--troubled", action="store_true")
     parser.add_argument("--certificate", type=Path, required=True)
     chosen = vars(parser.parse_args())
     certificate = chosen.pop("certificate")

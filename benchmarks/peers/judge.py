@@ -9,7 +9,7 @@ from benchmarks.peers.market import Row
 
 
 class Verdict(NamedTuple):
-    """How many candles are ``missing``, ``wrong`` in any number, or ``extra``: never sent, or stored twice."""
+    """How many candles are ``missing``, ``wrong`` in any number, or ``extra`` (not sent, or twice)."""
 
     sent: int
     missing: int

@@ -25,8 +25,12 @@ from marketdata.settings import DatabaseSettings
 ROUNDS: Final = 5
 LOOK_SECONDS: Final = 0.01
 MOST_SECONDS: Final = 180.0
+QUIET_SECONDS: Final = 2.0
+"""Without a new row for so long, a program is taken to be done."""
 PACE: Final = 200.0
-"""Frames a second for the latencies: what every program here keeps up with."""
+"""Candles a second for the latencies: what every program here keeps up with."""
+MINUTES_A_SECOND: Final = 8.0
+"""How fast a stream with trouble in it is sent: slow enough to have stored a minute before the next."""
 FASTER: Final = 20.0
 """How many times the rate of ``cryptofeed`` ours is to have."""
 _TOLD: Final = """
@@ -59,7 +63,8 @@ class Bench:
 
     async def empty(self) -> None:
         """Leave nothing of the run before."""
-        await self.connection.execute(f"TRUNCATE {', '.join(p.table for p in self.programs)}, market_clock")
+        tables = ", ".join(program.table for program in self.programs)
+        await self.connection.execute(f"TRUNCATE {tables}, data_quality_logs, market_clock")
 
     def environment(self, market: Market, stream: str, api: str) -> dict[str, str]:
         """Return what every program is told."""
@@ -72,7 +77,7 @@ class Bench:
         }
 
     async def rate(self, program: Program, market: Market) -> tuple[float, Verdict]:
-        """Return candles a second from the first frame sent to the last row committed, and what was stored."""
+        """Return candles a second, first frame sent to last row committed, and what was stored."""
         await self.empty()
         rows = market.rows()
         async with (
@@ -85,7 +90,8 @@ class Bench:
                     break
                 await asyncio.sleep(LOOK_SECONDS)
             seconds = time.monotonic() - started
-        return len(rows) / seconds, judge(rows, await program.stored(self.connection))
+        stored = await program.stored(self.connection)
+        return len(stored) / seconds, judge(rows, stored)
 
     async def latencies(self, program: Program, market: Market) -> list[float]:
         """Return the seconds from each frame sent to the word that its row is committed, sorted."""
@@ -119,6 +125,25 @@ class Bench:
             await self.connection.remove_listener("stored", listen)
             await self.connection.execute(f"DROP TRIGGER tell ON {program.table}")
         return sorted(heard[r.symbol, r.time] - at for r, at in zip(rows, sent, strict=True))
+
+    async def truth(self, program: Program, market: Market) -> str:
+        """Return what is stored of a troubled stream, and how many minutes are known to be missing."""
+        await self.empty()
+        count, before = 0, -1
+        async with (
+            serving(market, self.certificate) as exchange,
+            program.running(self.environment(market, exchange.stream, exchange.api)) as process,
+        ):
+            await self._first(process, exchange.started())
+            await exchange.sent()
+            while count != before:
+                await asyncio.sleep(QUIET_SECONDS)
+                before, count = count, len(await program.stored(self.connection))
+        verdict = judge(market.rows(), await program.stored(self.connection))
+        known = await self.connection.fetchval(
+            "SELECT coalesce(sum(candles_missing), 0) FROM data_quality_logs WHERE NOT resolved"
+        )
+        return f"{verdict}, {known} known to be missing"
 
     @staticmethod
     async def _first(process: asyncio.subprocess.Process, started: object) -> float:
@@ -154,7 +179,7 @@ async def bench(connection: Connection, settings: DatabaseSettings) -> AsyncIter
 async def measure(connection: Connection, settings: DatabaseSettings, options: Options) -> Report:
     """Measure all programs in turns; return rates, latencies and what each stored."""
     rounds = options.rounds or (1 if options.quick else ROUNDS)
-    flood = Market(minutes=20 if options.quick else 500)
+    flood = Market(minutes=20 if options.quick else 200)
     paced = Market(symbols=20, minutes=10 if options.quick else 100, rate=PACE)
     async with bench(connection, settings) as found:
         rates: dict[str, list[float]] = {program.name: [] for program in found.programs}
@@ -167,15 +192,22 @@ async def measure(connection: Connection, settings: DatabaseSettings, options: O
                 stored[program.name].append(str(verdict))
                 waits[program.name].append(await found.latencies(program, paced))
                 print(
-                    f"peers: round {number + 1} of {rounds}: {program.name}: {rate:,.0f} candles/s, {verdict};"
+                    f"peers: round {number + 1} of {rounds}: {program.name}: {rate:,.0f}/s, {verdict};"
                     f" p50 {1000 * _share(waits[program.name][-1], 0.5):.2f} ms",
                     file=sys.stderr,
                 )
-    report = Report(facts={"candles": flood.candles, "stored": stored, "absent": found.absent})
+        troubled = Market(minutes=60, rate=MINUTES_A_SECOND, troubled=True)
+        truth = {program.name: await found.truth(program, troubled) for program in found.programs}
+        print(f"peers: of a stream with trouble in it: {truth}", file=sys.stderr)
+    report = Report(
+        facts={"candles": flood.candles, "stored": stored, "troubled": truth, "absent": found.absent}
+    )
     for peer in found.peers:
         target = Target(">=", FASTER) if peer is CRYPTOFEED else None
         report.results.append(
-            Result("frames to committed rows", "candles/s", rates["ours"], rates[peer.name], peer.name, target)
+            Result(
+                "frames to committed rows", "candles/s", rates["ours"], rates[peer.name], peer.name, target
+            )
         )
     for peer in found.peers:
         for label, share in (("p50", 0.5), ("p99", 0.99)):

@@ -88,8 +88,9 @@ CRYPTOFEED: Final = Program(
     """
     CREATE TABLE peer_cryptofeed (
         id bigserial, timestamp timestamptz, receipt_timestamp timestamptz, exchange text, symbol text,
-        candle_start timestamptz, candle_stop timestamptz, interval text, trades integer, open double precision,
-        close double precision, high double precision, low double precision, volume double precision,
+        candle_start timestamptz, candle_stop timestamptz, interval text, trades integer,
+        open double precision, close double precision,
+        high double precision, low double precision, volume double precision,
         closed boolean, PRIMARY KEY (symbol, candle_start)
     )
     """,

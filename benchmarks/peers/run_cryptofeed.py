@@ -1,7 +1,8 @@
-"""``cryptofeed`` with its Postgres backend, as its ``examples/demo_postgres.py`` puts it together: candles only.
+"""``cryptofeed`` with its Postgres backend, as its ``examples/demo_postgres.py`` puts it together: candles
+only.
 
-Set besides: the addresses, which are attributes of its Binance class; the table's name; and an event loop, which it
-expects to find and newer versions of ``uvloop`` no longer make by themselves.
+Set besides: the addresses, which are attributes of its Binance class; the table's name; and an event loop,
+which it expects to find and newer versions of ``uvloop`` no longer make by themselves.
 """
 
 import asyncio

@@ -1,10 +1,13 @@
-"""``python-binance``'s multiplexed socket and a row at a time by ``psycopg``, as their documentations have it.
+"""``python-binance``'s multiplexed socket and a row at a time by ``psycopg``, as their documentations have
+it.
 
-Set besides: the addresses, which are attributes of its classes, and ``max_queue_size``, a parameter of its socket
-manager: at its default of 100 messages the socket gives up for good when rows come faster than they are written.
+Set besides: the addresses, which are attributes of its classes, and ``max_queue_size``, a parameter of its
+socket manager: at its default of 100 messages the socket gives up for good when rows come faster than they
+are written.
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 import os
 
@@ -38,10 +41,9 @@ async def main() -> None:
                 continue
             opened = dt.datetime.fromtimestamp(k["t"] / 1000, dt.UTC)
             values = (k["s"], opened, k["o"], k["h"], k["l"], k["c"], k["v"], k["n"])
-            try:
+            # One that was sent twice.
+            with contextlib.suppress(psycopg.errors.UniqueViolation):
                 await connection.execute(INSERT, values)
-            except psycopg.errors.UniqueViolation:
-                pass  # sent twice
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from benchmarks.harness import Curve, Report
 
 charts = pytest.importorskip("benchmarks.charts")
 
-GROWTH = Curve("cost of a minute", "symbols", "ms", [(1, [1.0, 2.0]), (10, [3.0]), (1500, [90.5, 95.0])], "linear")
+GROWTH = Curve(
+    "cost of a minute", "symbols", "ms", [(1, [1.0, 2.0]), (10, [3.0]), (1500, [90.5, 95.0])], "linear"
+)
 
 
 def test_a_curve_is_a_small_picture_with_its_labels_and_no_ground(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.peers.judge import Verdict, judge
-from benchmarks.peers.market import MINUTE_MS, T0, Market, exchange_info, kline, row
+from benchmarks.peers.market import LOST, MINUTE_MS, T0, Market, exchange_info, kline, row
 
 from marketdata.binance.messages import decode
 from marketdata.models import KlineEvent
@@ -62,3 +62,20 @@ def test_the_peers_locks_are_hashed_and_name_no_index(lock: Path) -> None:
     text = lock.read_text()
     assert "://" not in text
     assert "--hash=sha256:" in text
+
+
+def test_a_troubled_stream_has_open_candles_repeats_and_a_lost_minute() -> None:
+    market = Market(symbols=2, minutes=45, troubled=True)
+    bursts = [[decode(frame) for frame in burst] for burst in market.bursts()]
+    assert len(bursts) == 44
+    events = [event for burst in bursts for event in burst if isinstance(event, KlineEvent)]
+    final = [(e.candle.symbol, e.candle.time) for e in events if e.final]
+    assert sum(not event.final for event in events) == 2 * 44
+    assert len(final) - len(set(final)) == 2 * 4
+    due = {(r.symbol, r.time) for r in market.rows()}
+    assert due - set(final) == {("S000USDT", T0 + LOST * MINUTE_MS), ("S001USDT", T0 + LOST * MINUTE_MS)}
+
+
+def test_a_stream_without_trouble_is_a_candle_a_sending() -> None:
+    market = Market(symbols=2, minutes=3)
+    assert [frames for frames in market.bursts()] == [[kline(candle)] for candle in market.rows()]
