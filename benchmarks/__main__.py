@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import asyncio
 import json
 import subprocess
 import sys
@@ -77,6 +78,14 @@ def run(name: str, options: Sequence[str], folder: Path) -> tuple[Report | None,
     return report.from_json(plain), {**plain, "seconds": seconds}
 
 
+def database_version() -> dict[str, str | None]:
+    """Return the versions of the server that is measured on. Raises what the connection raises."""
+    # Here, as everything else of this file runs without any package.
+    from benchmarks import server
+
+    return asyncio.run(server.version())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; return 0 unless a benchmark crashed, 2 for an unknown name."""
     parser = _parser()
@@ -92,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *(["--rounds", str(chosen.rounds)] if chosen.rounds else []),
         *(["--quick"] if chosen.quick else []),
     ]
-    machine, before = report.machine(), report.load()
+    machine = report.machine() | {"database": database_version()} if chosen.json else {}
+    before = report.load()
     reports: dict[str, Report] = {}
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:

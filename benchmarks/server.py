@@ -61,3 +61,18 @@ async def fresh_database() -> AsyncIterator[DatabaseSettings]:
         finally:
             await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
             await admin.close()
+
+
+async def version() -> dict[str, str | None]:
+    """Return the server's version, and TimescaleDB's where the server has it."""
+    with _server() as server:
+        connection = await db.connect(server, "bench-version")
+        try:
+            return {
+                "postgresql": await connection.fetchval("SHOW server_version"),
+                "timescaledb": await connection.fetchval(
+                    "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
+                ),
+            }
+        finally:
+            await connection.close()

@@ -73,13 +73,16 @@ def test_a_crash_is_reported_and_the_others_still_run(
         return report, to_json(report)
 
     monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runner, "database_version", lambda: {"postgresql": "18.6", "timescaledb": None})
     written = tmp_path / "all.json"
     assert runner.main(["stream", "history", "--json", str(written)]) == 1
     said = capsys.readouterr()
     assert "stream: ended with code 1" in said.err
     assert said.err.endswith("crashed: stream\n")
     assert "history: pages" in said.out
-    found = json.loads(written.read_text())["benchmarks"]
+    whole = json.loads(written.read_text())
+    assert whole["machine"]["database"]["postgresql"] == "18.6"
+    found = whole["benchmarks"]
     assert found["stream"]["error"] == "ended with code 1"
     assert found["history"]["results"][0]["ours"] == [1.0]
 
