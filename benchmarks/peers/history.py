@@ -26,7 +26,7 @@ from tests.processes import Program, answer, database_environment, free_port, un
 from benchmarks.harness import Options, Report, Result
 from benchmarks.peers.judge import Verdict, judge
 from benchmarks.peers.market import MINUTE_MS, Row
-from benchmarks.peers.programs import peer_python
+from benchmarks.peers.programs import package_version, peer_python
 from gap_handler.server import listen
 from gap_handler.service import running
 from marketdata.database import Connection
@@ -41,6 +41,7 @@ NOW: Final = 1_772_539_230_000
 END: Final = NOW - 30_000
 DAYS: Final = 20
 _DAY_MS: Final = 86_400_000
+_PYTHONS: Final = {"ccxt": Path(sys.executable), "freqtrade": peer_python("freqtrade")}
 _OPEN: Final = "SELECT count(*) FROM data_quality_logs WHERE NOT resolved"
 _PAGE: Final = b"/api/v3/klines"
 _TABLE: Final = """
@@ -292,5 +293,6 @@ async def measure(connection: Connection, settings: DatabaseSettings, options: O
         "rows": len(sent),
         "stored": {way: [str(one) for one in verdicts] for way, verdicts in stored.items()},
         "absent": absent,
+        "versions": {way: package_version(_PYTHONS[way], way) for way in ways if way != "ours"},
     }
     return Report(results, facts=facts)

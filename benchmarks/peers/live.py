@@ -18,7 +18,7 @@ from benchmarks.harness import Options, Report, Result, Target
 from benchmarks.peers.exchange import make_certificate, serving
 from benchmarks.peers.judge import Verdict, judge
 from benchmarks.peers.market import Market, Row
-from benchmarks.peers.programs import CRYPTOFEED, OURS, PEERS, Program
+from benchmarks.peers.programs import CRYPTOFEED, OURS, PEERS, Program, package_version
 from marketdata.database import Connection
 from marketdata.settings import DatabaseSettings
 
@@ -49,6 +49,11 @@ class Bench:
         self.peers = [peer for peer in PEERS if peer.python.exists()]
         self.absent = [peer.name for peer in PEERS if peer not in self.peers]
         self._environment = {**database_environment(settings), "SSL_CERT_FILE": str(certificate)}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The peers' releases."""
+        return {peer.name: package_version(peer.python, peer.name) for peer in self.peers}
 
     @property
     def programs(self) -> list[Program]:
@@ -200,7 +205,13 @@ async def measure(connection: Connection, settings: DatabaseSettings, options: O
         truth = {program.name: await found.truth(program, troubled) for program in found.programs}
         print(f"peers: of a stream with trouble in it: {truth}", file=sys.stderr)
     report = Report(
-        facts={"candles": flood.candles, "stored": stored, "troubled": truth, "absent": found.absent}
+        facts={
+            "candles": flood.candles,
+            "stored": stored,
+            "troubled": truth,
+            "absent": found.absent,
+            "versions": found.versions,
+        }
     )
     for peer in found.peers:
         target = Target(">=", FASTER) if peer is CRYPTOFEED else None

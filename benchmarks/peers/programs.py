@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +17,10 @@ from marketdata.database import Connection
 
 _FOLDER: Final = Path(__file__).resolve().parent
 _REPOSITORY: Final = _FOLDER.parents[1]
+_VERSION: Final = (
+    "import platform, sys; from importlib.metadata import version;"
+    " print(version(sys.argv[1]), 'on Python', platform.python_version())"
+)
 _KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
@@ -62,6 +67,14 @@ class Program:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+
+def package_version(python: Path, package: str) -> str:
+    """Return which release of a package another Python would import, and that Python's own version."""
+    said = subprocess.run(
+        [str(python), "-c", _VERSION, package], capture_output=True, text=True, check=True
+    ).stdout  # fmt: skip
+    return said.strip()
 
 
 def peer_python(environment: str) -> Path:
