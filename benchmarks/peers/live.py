@@ -27,7 +27,7 @@ LOOK_SECONDS: Final = 0.01
 MOST_SECONDS: Final = 180.0
 QUIET_SECONDS: Final = 2.0
 """Without a new row for so long, a program is taken to be done."""
-PACE: Final = 200.0
+PACE: Final = 100.0
 """Candles a second for the latencies: what every program here keeps up with."""
 MINUTES_A_SECOND: Final = 8.0
 """How fast a stream with trouble in it is sent: slow enough to have stored a minute before the next."""
@@ -185,7 +185,7 @@ async def measure(connection: Connection, settings: DatabaseSettings, options: O
     """Measure all programs in turns; return rates, latencies and what each stored."""
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     flood = Market(minutes=20 if options.quick else 200)
-    paced = Market(symbols=20, minutes=10 if options.quick else 100, rate=PACE)
+    paced = Market(symbols=20, minutes=5 if options.quick else 50, rate=PACE)
     async with bench(connection, settings) as found:
         rates: dict[str, list[float]] = {program.name: [] for program in found.programs}
         waits: dict[str, list[list[float]]] = {program.name: [] for program in found.programs}
