@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
+import psutil
 from tests.processes import database_environment
 
 from benchmarks.harness import Options, Report, Result, Target
@@ -38,6 +39,18 @@ CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN PERFORM pg_notify('stored', to_jsonb(NEW)->>TG_ARGV[0] || ' ' || (extract(epoch FROM
 (to_jsonb(NEW)->>TG_ARGV[1])::timestamptz) * 1000)::bigint); RETURN NULL; END $$
 """
+
+
+class Flood(NamedTuple):
+    """What a program made of a market sent as fast as it is taken.
+
+    ``rate``: rows a second, first frame sent to last row committed; ``cpu``: microseconds of processor time a
+    candle, of its own process alone.
+    """
+
+    rate: float
+    cpu: float
+    verdict: Verdict
 
 
 class Bench:
@@ -81,8 +94,8 @@ class Bench:
             "BINANCE_API_URL": api,
         }
 
-    async def rate(self, program: Program, market: Market) -> tuple[float, Verdict]:
-        """Return candles a second, first frame sent to last row committed, and what was stored."""
+    async def rate(self, program: Program, market: Market) -> Flood:
+        """Send a market as fast as it is taken; return what became of it."""
         await self.empty()
         rows = market.rows()
         async with (
@@ -90,13 +103,14 @@ class Bench:
             program.running(self.environment(market, exchange.stream, exchange.api)) as process,
         ):
             started = await self._first(process, exchange.started())
+            used = _cpu(process)
             while not await program.has(self.connection, _named(program, rows[-1])):
                 if time.monotonic() > started + MOST_SECONDS or process.returncode is not None:
                     break
                 await asyncio.sleep(LOOK_SECONDS)
-            seconds = time.monotonic() - started
+            seconds, used = time.monotonic() - started, _cpu(process) - used
         stored = await program.stored(self.connection)
-        return len(stored) / seconds, judge(rows, stored)
+        return Flood(len(stored) / seconds, 1e6 * used / len(rows), judge(rows, stored))
 
     async def latencies(self, program: Program, market: Market) -> list[float]:
         """Return the seconds from each frame sent to the word that its row is committed, sorted."""
@@ -165,6 +179,11 @@ class Bench:
             ended.cancel()
 
 
+def _cpu(process: asyncio.subprocess.Process) -> float:
+    times = psutil.Process(process.pid).cpu_times()
+    return times.user + times.system
+
+
 def _named(program: Program, row: Row) -> Row:
     """Return a candle under the name that a program stores its symbol by."""
     return row._replace(symbol=row.symbol.replace("USDT", "-USDT")) if program is CRYPTOFEED else row
@@ -187,23 +206,23 @@ async def measure(connection: Connection, settings: DatabaseSettings, options: O
     flood = Market(minutes=20 if options.quick else 200)
     paced = Market(symbols=20, minutes=5 if options.quick else 50, rate=PACE)
     async with bench(connection, settings) as found:
-        rates: dict[str, list[float]] = {program.name: [] for program in found.programs}
+        floods: dict[str, list[Flood]] = {program.name: [] for program in found.programs}
         waits: dict[str, list[list[float]]] = {program.name: [] for program in found.programs}
-        stored: dict[str, list[str]] = {program.name: [] for program in found.programs}
         for number in range(rounds):
             for program in found.programs:
-                rate, verdict = await found.rate(program, flood)
-                rates[program.name].append(rate)
-                stored[program.name].append(str(verdict))
+                one = await found.rate(program, flood)
+                floods[program.name].append(one)
                 waits[program.name].append(await found.latencies(program, paced))
                 print(
-                    f"peers: round {number + 1} of {rounds}: {program.name}: {rate:,.0f}/s, {verdict};"
+                    f"peers: round {number + 1} of {rounds}: {program.name}: {one.rate:,.0f}/s,"
+                    f" {one.cpu:.0f} us of processor time a candle, {one.verdict};"
                     f" p50 {1000 * _share(waits[program.name][-1], 0.5):.2f} ms",
                     file=sys.stderr,
                 )
-        troubled = Market(minutes=60, rate=MINUTES_A_SECOND, troubled=True)
+        troubled = Market(minutes=20 if options.quick else 60, rate=MINUTES_A_SECOND, troubled=True)
         truth = {program.name: await found.truth(program, troubled) for program in found.programs}
         print(f"peers: of a stream with trouble in it: {truth}", file=sys.stderr)
+    stored = {name: [str(one.verdict) for one in some] for name, some in floods.items()}
     report = Report(
         facts={
             "candles": flood.candles,
@@ -215,11 +234,12 @@ async def measure(connection: Connection, settings: DatabaseSettings, options: O
     )
     for peer in found.peers:
         target = Target(">=", FASTER) if peer is CRYPTOFEED else None
+        mine, theirs = ([one.rate for one in floods[name]] for name in ("ours", peer.name))
         report.results.append(
-            Result(
-                "frames to committed rows", "candles/s", rates["ours"], rates[peer.name], peer.name, target
-            )
+            Result("frames to committed rows", "candles/s", mine, theirs, peer.name, target)
         )
+        mine, theirs = ([one.cpu for one in floods[name]] for name in ("ours", peer.name))
+        report.results.append(Result("its process, a candle", "us of CPU", mine, theirs, peer.name))
     for peer in found.peers:
         for label, share in (("p50", 0.5), ("p99", 0.99)):
             mine, theirs = (

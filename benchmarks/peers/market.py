@@ -13,7 +13,7 @@ T0: Final = 1_679_616_000_000
 """Open of the first minute, Unix ms."""
 MINUTE_MS: Final = 60_000
 AGAIN: Final = 10
-LOST: Final = 35
+LOST: Final = 15
 
 
 class Row(NamedTuple):
