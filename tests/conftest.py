@@ -136,13 +136,12 @@ def template(server: DatabaseSettings) -> Iterator[str]:
         await admin.execute(f'CREATE DATABASE "{name}"')
         settings = replace(server, name=name)
         outcome = await migrate(settings, policies=False)
-        # What is being copied nobody may use.
-        await admin.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
         if outcome.server_kind != "plain":
-            # A copy would wait for TimescaleDB's scheduler, five seconds each time.
-            await admin.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name
-            )
+            # A copy would wait for TimescaleDB's scheduler to leave, five seconds each time.
+            connection = await db.connect(settings, "test-admin")
+            await connection.execute("SELECT _timescaledb_functions.stop_background_workers()")
+            await connection.close()
+        await admin.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
         await admin.close()
 
     async def drop() -> None:
