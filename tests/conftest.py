@@ -183,17 +183,26 @@ def real_data() -> Path:
     return REAL_DATA
 
 
+def _patience(item: pytest.Item) -> float:
+    """The seconds a test asks for where those of every test are not enough; 0 where they are."""
+    marker = item.get_closest_marker("timeout")
+    if marker is None:
+        return 0
+    # Without a limit are the machines, whose search is bounded: half a minute.
+    return float(marker.args[0]) or 180
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs PostgreSQL, so that it can be run again on another server; the longest go first.
 
-    Workers are handed two tests at the start: between any two long ones lies a short one, so that no worker
-    has two long ones while another has none.
+    How long they take shows in the time they ask for: no worker is to begin a long one when the others are
+    done. Workers are handed two tests at the start: between any two long ones lies a short one, so that no
+    worker has two long ones while another has none.
     """
     for item in items:
         if "server" in getattr(item, "fixturenames", ()):
             item.add_marker("database")
-    long = [item for item in items if item.get_closest_marker("acceptance")]
-    long.sort(key=lambda item: item.get_closest_marker("promise") is None)
-    short = [item for item in items if not item.get_closest_marker("acceptance")]
+    long = sorted((item for item in items if _patience(item)), key=_patience, reverse=True)
+    short = [item for item in items if not _patience(item)]
     paired = [item for pair in zip(long, short, strict=False) for item in pair]
     items[:] = paired + long[len(short) :] + short[len(long) :]
