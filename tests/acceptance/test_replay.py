@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.acceptance.truth import archived, assert_features_equal_batch, stored
 from tests.processes import Program, answer, database_environment, free_port, until
@@ -47,7 +48,7 @@ async def test_real_days_are_stored_exactly(
     }
     simulator = Program(
         tmp_path / "simulator.log", "exchange_simulator",
-        "--replay", *files, "--no-wait", "--speed", str(SPEED),
+        "--replay", *files, "--no-wait", "--speed", "60",
         "--stream-port", str(stream), "--http-port", str(http),
     )  # fmt: skip
     feeder = Program(tmp_path / "feeder.log", "data_feeder", environment=environment)
@@ -58,6 +59,9 @@ async def test_real_days_are_stored_exactly(
     async def market_reaches(time: int) -> bool:
         now = await connection.fetchval("SELECT market_now()")
         return now is not None and now >= time
+
+    async def listening() -> bool:
+        return bool((await answer(f"http://127.0.0.1:{http}/control/state")).get("subscriptions"))
 
     async def whole() -> bool:
         return bool(
@@ -77,6 +81,10 @@ async def test_real_days_are_stored_exactly(
         await until(lambda: _alive(http), seconds=20, what="the simulator answers", programs=programs)
         handler.start()
         feeder.start()
+        # However long the start takes, the market begins its run with somebody listening.
+        await until(listening, seconds=60, what="the feeder listens", programs=programs)
+        async with httpx.AsyncClient() as client:
+            await client.post(f"http://127.0.0.1:{http}/control/clock", json={"speed": SPEED})
         await until(lambda: market_reaches(END), seconds=200, what="the replay ends", programs=programs)
         await until(whole, seconds=120, what="every gap is closed", programs=programs)
 
