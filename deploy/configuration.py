@@ -1,9 +1,6 @@
 """The deployment's view of the settings: checked whole, completed with secrets, and shown to the shell steps.
 
-    configuration.py check        every problem of .env and of the known names in the environment, at once
-    configuration.py show         NAME=value of every setting that is no secret, defaults filled in
-    configuration.py warnings     what is allowed and unwise, one a line
-    configuration.py missing      the names of the secrets a start has to make
+    configuration.py look         what there is to know before a start, as lines of KIND<TAB>text (see `look`)
     configuration.py password     DB_PASSWORD, for a pipe; verifier: as the database stores it
     configuration.py new-env      the text .env should have; exit code 3 where it has it already
 
@@ -152,23 +149,29 @@ def new_env(root: Path, environ: Mapping[str, str]) -> str | None:
     return completed((root / ".env.example").read_text(encoding="utf-8"), given)
 
 
+def look(root: Path, environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What the shell steps have to know, each with its kind.
+
+    ``problem``: every one of .env and of the known names in the environment, and then nothing else.
+    ``setting``: NAME=value of each that is no secret, defaults filled in; ``warning``: what is allowed and
+    unwise; ``missing``: the names of the secrets a start has to make.
+    """
+    if found := problems(root, environ):
+        return [("problem", problem) for problem in found]
+    values = effective(root, environ)
+    return [
+        *(("setting", f"{s.name}={values[s.name]}") for s in settings.SETTINGS if not s.secret),
+        *(("warning", warning) for warning in warnings(values)),
+        *(("missing", name) for name in missing_secrets(values)),
+    ]
+
+
 def main(command: str) -> int:
     """Run one of the commands of the module's docstring."""
-    if command == "check":
-        found = problems(ROOT, os.environ)
-        print("\n".join(found), end="\n" if found else "")
-        return 1 if found else 0
-    if command == "show":
-        values = effective()
-        public = {s.name: values[s.name] for s in settings.SETTINGS if not s.secret}
-        print("\n".join(f"{name}={value}" for name, value in public.items()))
-        return 0
-    if command == "missing":
-        print("\n".join(missing_secrets(effective())))
-        return 0
-    if command == "warnings":
-        print("\n".join(warnings(effective())))
-        return 0
+    if command == "look":
+        found = look(ROOT, os.environ)
+        print("".join(f"{kind}\t{text}\n" for kind, text in found), end="")
+        return 1 if any(kind == "problem" for kind, _ in found) else 0
     if command == "password":
         sys.stdout.write(effective()["DB_PASSWORD"])
         return 0

@@ -10,10 +10,8 @@ load_deployment() {
   [[ -n $ENGINE && -n $EXCHANGE ]] || fail "Nothing is deployed here yet: ./deploy.sh first."
   export DEPLOY_DEMO=''
   [[ $EXCHANGE != demo ]] || DEPLOY_DEMO=yes
-  HOST_PYTHON=$(host_python || true)
-  local problems
-  problems=$(helper deploy/configuration.py check) || fail "The settings are wrong:" "$problems"
-  load_settings
+  HOST_PYTHON=$(helper_python || true)
+  look_at_settings || fail "The settings are wrong:" "$(looked_at problem)"
   bundled_database || fail "DB_HOST names a database of your own, and its backups are yours to make (pg_dump)."
   if [[ $ENGINE == docker ]]; then
     engine_answers || fail "$(why_no_docker)"

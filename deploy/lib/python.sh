@@ -2,17 +2,27 @@
 
 PYTHON_IMAGE=python:3.13-slim-trixie
 
-# host_python: prints the first Python 3.11 or later of this machine.
+# host_python: prints the first Python 3.11 or later of this machine, as itself: what stands in PATH may be a
+# script that looks for it anew each time.
 host_python() {
   local name
   for name in python3.13 python3.12 python3.11 python3 python; do
     if command -v "$name" >/dev/null 2>&1 &&
-      "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
-      command -v "$name"
+      "$name" -c 'import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)' 2>/dev/null; then
       return
     fi
   done
   return 1
+}
+
+# helper_python: prints the Python that runs deploy's own programs: that of the local installation where it is
+# whole, which needs no looking for, else the machine's.
+helper_python() {
+  if environment_is_current .local/venv requirements-local.lock; then
+    echo "$PWD/.local/venv/bin/python"
+  else
+    host_python
+  fi
 }
 
 # helper SCRIPT ARG…: runs one of deploy's standard-library programs, in a container where the host has no
@@ -36,13 +46,8 @@ digest() { cksum "$@" | cksum | tr -d ' \n'; }
 # make_environment DIRECTORY LOCK: a virtual environment with exactly what the lock says. Does nothing where
 # that is already so.
 make_environment() {
-  local directory=$1 lock=$2 python stamp
-  stamp=$(digest "$lock")
-  # A newer Python on this machine is no reason to replace an environment that works.
-  if [[ $(cat "$directory/.lock-installed" 2>/dev/null) == "$stamp" ]] &&
-    "$directory/bin/python" -c '' >/dev/null 2>&1; then
-    return
-  fi
+  local directory=$1 lock=$2 python
+  ! environment_is_current "$directory" "$lock" || return 0
   python=$(host_python) || fail "Python 3.11 or later is needed."
   step "Installing $lock into $directory (hash-checked)"
   rm -rf "$directory"
@@ -54,7 +59,13 @@ make_environment() {
     tail -n 20 "$log" >&2
     fail "pip could not install $lock; its output is above."
   }
-  printf '%s' "$stamp" >"$directory/.lock-installed"
+  digest "$lock" >"$directory/.lock-installed"
+}
+
+# environment_is_current DIRECTORY LOCK: whether it holds what the lock says, and works. A newer Python on this
+# machine is no reason to replace an environment that works.
+environment_is_current() {
+  [[ $(cat "$1/.lock-installed" 2>/dev/null) == "$(digest "$2")" ]] && "$1/bin/python" -c '' >/dev/null 2>&1
 }
 
 # make_venv PYTHON DIRECTORY: leaves the command that installs into it in VENV_PIP. Debian without
@@ -78,14 +89,8 @@ can_make_venv() {
 
 # install_packages DIRECTORY [--editable]: our four packages, without looking anything up.
 install_packages() {
-  local directory=$1 mode=${2:-} stamp sources copies package
-  sources=$(find shared data-feeder gap-handler exchange-simulator -type f \
-    \( -name '*.py' -o -name '*.sql' -o -name '*.toml' \) -not -path '*/build/*' | LC_ALL=C sort)
-  if [[ $mode == --editable ]]; then
-    sources=$(grep 'pyproject.toml$' <<<"$sources")
-  fi
-  # shellcheck disable=SC2086 # our own paths hold no spaces
-  stamp="$mode $(cat "$directory/.lock-installed") $(digest $sources)"
+  local directory=$1 mode=${2:-} stamp copies package
+  stamp=$(packages_stamp "$directory" "$mode")
   [[ $(cat "$directory/.packages-installed" 2>/dev/null) != "$stamp" ]] || return 0
   step "Installing the services"
   copies=$(mktemp -d)
@@ -109,4 +114,16 @@ install_packages() {
   }
   rm -rf "$copies"
   printf '%s' "$stamp" >"$directory/.packages-installed"
+}
+
+# packages_stamp DIRECTORY MODE: what tells one installation of our packages from another.
+packages_stamp() {
+  local sources
+  sources=$(find shared data-feeder gap-handler exchange-simulator -type f \
+    \( -name '*.py' -o -name '*.sql' -o -name '*.toml' \) -not -path '*/build/*' | LC_ALL=C sort)
+  if [[ $2 == --editable ]]; then
+    sources=$(grep 'pyproject.toml$' <<<"$sources")
+  fi
+  # shellcheck disable=SC2086 # our own paths hold no spaces
+  echo "$2 $(cat "$1/.lock-installed") $(digest $sources)"
 }

@@ -5,10 +5,17 @@ remembered() {
   [[ ! -f .local/deployment ]] || sed -n "s/^$1=\\([a-z]*\\)\$/\\1/p" .local/deployment
 }
 
-# load_settings: reads the checked settings once. They never contain a line end.
-load_settings() {
-  SETTINGS=$(helper deploy/configuration.py show)
+# look_at_settings: all that deploy/configuration.py finds, at once: each look starts an interpreter. Fails where
+# there are problems. Settings never contain a line end.
+look_at_settings() {
+  local status=0
+  LOOKED=$(helper deploy/configuration.py look) || status=$?
+  SETTINGS=$(looked_at setting)
+  return "$status"
 }
+
+# looked_at problem|warning|setting|missing: what was found, a line each. `missing` names secrets.
+looked_at() { sed -n "s/^$1"$'\t//p' <<<"$LOOKED"; }
 
 # setting NAME: its value, default filled in.
 setting() {

@@ -1,3 +1,3 @@
 # The database, the migrations and the processes, under a supervisor; up.py prints the steps.
 
-DEPLOY_SECONDS=$SECONDS .local/venv/bin/python deploy/local/up.py "$EXCHANGE"
+DEPLOY_BEGAN=$(($(date +%s) - SECONDS)) .local/venv/bin/python deploy/local/up.py "$EXCHANGE"

@@ -120,12 +120,18 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def state(name: str) -> str:
-    """supervisord's name of the program's state, e.g. RUNNING, BACKOFF, STOPPED."""
+def look(name: str) -> tuple[str, int]:
+    """supervisord's name of the program's state, e.g. RUNNING, BACKOFF, STOPPED, and its process id, or 0."""
     try:
-        return str(_rpc().getProcessInfo(name)["statename"])
+        info = _rpc().getProcessInfo(name)
     except (OSError, xmlrpc.client.Error):
-        return "STOPPED"
+        return "STOPPED", 0
+    return str(info["statename"]), int(info["pid"])
+
+
+def state(name: str) -> str:
+    """The program's state alone."""
+    return look(name)[0]
 
 
 def runs(name: str) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
@@ -16,18 +17,19 @@ import places
 import programs
 import supervision
 from cluster import Cluster, ClusterError, wheel
+from port_holder import listens
 from probe import probe
 from programs import Program
 
-_STARTED = time.monotonic() - float(os.environ.get("DEPLOY_SECONDS", "0"))
+_BEGAN = int(os.environ.get("DEPLOY_BEGAN", time.time()))
 _HEALTHY_SECONDS = 180
-_LOOK_SECONDS = 0.3
-_CRASHED_LOOKS = 40  # The supervisor waits longer after each crash; this many looks are about five crashes.
+_LOOK_SECONDS = 0.1
+_CRASHED_LOOKS = 120  # The supervisor waits longer after each crash; this many looks are about five crashes.
 
 
 def step(text: str) -> None:
     """One line of progress, as the shell steps print them."""
-    print(f"[{int(time.monotonic() - _STARTED):3d}s] {text}", flush=True)
+    print(f"[{int(time.time() - _BEGAN):3d}s] {text}", flush=True)
 
 
 def main(exchange: str) -> None:
@@ -64,17 +66,22 @@ def main(exchange: str) -> None:
     places.write_private(
         places.SUPERVISOR_CONFIG, supervision.configuration(program.name for program in wanted)
     )
+    migration = Migration(environment)
     if not supervision.is_running():
         supervision.start()
+    if cluster and not supervision.runs("timescaledb"):
+        step("Starting the database")
+        supervision.start_program("timescaledb")
+    # The exchange asks no database, so it starts beside ours.
+    exchanges, others = (ours[:1], ours[1:]) if simulator else ([], ours)
+    for program in exchanges:
+        _start(program, previous.get(program.name))
     if cluster:
-        if not supervision.runs("timescaledb"):
-            step("Starting the database")
-            supervision.start_program("timescaledb")
         cluster.wait_until_ready()
-    _migrate(environment)
+    migration.run()
     addresses = _health_addresses(values, simulator)
     deadline = time.monotonic() + _HEALTHY_SECONDS
-    for program in ours + backup:
+    for program in others + backup:
         _start(program, previous.get(program.name))
     for program in ours:
         _wait_for(program.name, addresses[program.name], deadline)
@@ -89,18 +96,29 @@ def _database_changed(previous: dict[str, Program], wanted: list[Program]) -> bo
     return any(program.name == "timescaledb" and previous["timescaledb"] != program for program in wanted)
 
 
-def _migrate(environment: dict[str, str]) -> None:
-    step("Migrating the schema")
-    log = places.LOGS / "migrate.log"
-    argv = [str(places.VENV / "bin" / "python"), "-m", "marketdata.migrate"]
-    argv += ["--directory", str(places.ROOT / "timescaledb")]
-    with log.open("w", encoding="utf-8") as output:
-        done = subprocess.run(
-            argv, env={**os.environ, **environment}, stdout=output, stderr=output, check=False
-        )
-    if done.returncode:
-        tail = log.read_text("utf-8", "replace").splitlines()[-25:]
-        sys.exit("\n".join([*tail, f"deploy: the migration failed; its output is above and in {log}"]))
+class Migration:
+    """``marketdata.migrate``, which loads what it needs while the database starts, and waits for its turn."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.log = places.LOGS / "migrate.log"
+        # Without a line on its standard input, because this program has ended, it does nothing.
+        waiting = "sys.exit(main() if sys.stdin.readline() else 1)"
+        code = f"import sys; from marketdata.migrate.__main__ import main; {waiting}"
+        argv = [str(places.VENV / "bin" / "python"), "-c", code]
+        argv += ["--directory", str(places.ROOT / "timescaledb")]
+        with self.log.open("w", encoding="utf-8") as output:
+            self.process = subprocess.Popen(
+                argv, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=output, stderr=output
+            )
+
+    def run(self) -> None:
+        """Migrate now. Ends the deployment with what it said where it fails."""
+        step("Migrating the schema")
+        self.process.communicate(b"now\n")
+        if self.process.returncode:
+            tail = self.log.read_text("utf-8", "replace").splitlines()[-25:]
+            failed = f"deploy: the migration failed; its output is above and in {self.log}"
+            sys.exit("\n".join([*tail, failed]))
 
 
 def _start(program: Program, previous: Program | None) -> None:
@@ -127,8 +145,7 @@ def _wait_for(name: str, address: str, deadline: float) -> None:
     crashed_looks = 0
     while True:
         status, body = probe(address)
-        # Another process may hold the port, and answer, while ours cannot start.
-        if status == 200 and supervision.state(name) == "RUNNING":
+        if status == 200 and _answers_itself(name, address):
             return
         crashed_looks += supervision.state(name) in ("BACKOFF", "FATAL")
         if time.monotonic() > deadline or crashed_looks > _CRASHED_LOOKS:
@@ -137,6 +154,15 @@ def _wait_for(name: str, address: str, deadline: float) -> None:
             why = f"{status}: {body[:500]}" if crashed_looks <= _CRASHED_LOOKS else "it ends again and again"
             sys.exit("\n".join([*tail, f"deploy: {name} is not healthy ({why}); its log is {log}"]))
         time.sleep(_LOOK_SECONDS)
+
+
+def _answers_itself(name: str, address: str) -> bool:
+    """Whether it is this program that answers: another may hold the port while ours cannot start.
+
+    The supervisor believes in a program after seconds only; that it listens itself is known at once.
+    """
+    state, pid = supervision.look(name)
+    return state == "RUNNING" or (state == "STARTING" and listens(pid, urlsplit(address).port or 0))
 
 
 def _write_commands(values: dict[str, str], environment: dict[str, str], cluster: Cluster | None) -> None:

@@ -15,9 +15,7 @@ database_volume() {
 
 check_password_lost() {
   bundled_database || return 0
-  local missing
-  missing=$(helper deploy/configuration.py missing)
-  grep -qx DB_PASSWORD <<<"$missing" || return 0
+  grep -qx DB_PASSWORD < <(looked_at missing) || return 0
   if [[ $ENGINE == docker ]]; then
     local volume
     volume=$(database_volume)

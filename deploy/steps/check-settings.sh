@@ -1,14 +1,14 @@
 # .env and the environment: unknown names, malformed values, placeholders and clashing ports, all at once.
 
-if ! problems=$(helper deploy/configuration.py check); then
-  complain_lines <<<"$problems"
+if ! look_at_settings; then
+  complain_lines < <(looked_at problem)
   # What follows would only repeat these in other words.
+  ((PROBLEMS)) || fail "The settings could not be read."
   finish_checks
 fi
-load_settings
 while IFS= read -r line; do
-  [[ -z $line ]] || note "Warning: $line"
-done < <(helper deploy/configuration.py warnings)
+  note "Warning: $line"
+done < <(looked_at warning)
 
 # Compose reads a port mapping's IPv6 address in brackets alone; local mode takes both forms.
 case $ENGINE-$(setting BIND_ADDRESS) in

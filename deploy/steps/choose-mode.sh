@@ -26,4 +26,4 @@ esac
 # deploy/configuration.py has to know: a demo's database is its own, whatever DB_HOST says.
 export DEPLOY_DEMO=''
 [[ $EXCHANGE != demo ]] || DEPLOY_DEMO=yes
-HOST_PYTHON=$(host_python || true)
+HOST_PYTHON=$(helper_python || true)

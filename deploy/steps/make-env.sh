@@ -2,6 +2,7 @@
 
 make_env() {
   local text status=0
+  [[ ! -e .env || -n $(looked_at missing) ]] || return 0
   text=$(helper deploy/configuration.py new-env && printf x) || status=$?
   case $status in
     3) return ;;

@@ -78,7 +78,11 @@ class Storm:
         }
         self._held = {program: asyncio.Lock() for program in (self.feeder, self.handler, self.second)}
         self._database_held = asyncio.Lock()
-        self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._http}", timeout=30)
+        # A connection for each question: on a busy machine one that is kept ends while it is being asked.
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self._http}", timeout=30, limits=fresh, trust_env=False
+        )
         self._doing: set[asyncio.Task[None]] = set()
         self._speed = 60.0
         self._governed = True

@@ -86,7 +86,11 @@ class Replay:
         self._feeder = Program(folder / "feeder.log", "data_feeder", environment=environment)
         self._handler = Program(folder / "handler.log", "gap_handler", environment=environment)
         self.programs = (self._simulator, self._feeder, self._handler)
-        self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._http}", timeout=30)
+        # A connection for each question: on a busy machine one that is kept ends while it is being asked.
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self._http}", timeout=30, limits=fresh, trust_env=False
+        )
         self._answers = f"http://127.0.0.1:{self._http}/control/clock"
         self._health = f"http://127.0.0.1:{feeder}/health"
 

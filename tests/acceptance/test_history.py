@@ -15,8 +15,8 @@ from marketdata.settings import DatabaseSettings
 from marketdata.store.ledger import record_missing
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
-DAYS = int(os.environ.get("TEST_HISTORY_DAYS", "80"))
-"""HISTORY_DAYS is 395; this is what is over in less than a minute."""
+DAYS = int(os.environ.get("TEST_HISTORY_DAYS", "62"))
+"""HISTORY_DAYS is 395; this is two whole months, and the days on either side that have files of their own."""
 START = NOON - DAYS * DAY_MS
 
 

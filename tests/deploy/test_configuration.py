@@ -132,3 +132,13 @@ def test_a_short_password_is_warned_of_without_quoting_it(folder: Path) -> None:
     assert len(found) == 1
     assert found[0].startswith("DB_PASSWORD is short")
     assert "zebra7" not in found[0]
+
+
+def test_one_look_finds_the_problems_alone_or_all_that_a_start_has_to_know(folder: Path) -> None:
+    write_env(folder, "DB_PASSWORD=short\nMLREADER_PASSWORD=\nPGADMIN_PASSWORD=long enough to stay\n")
+    found = configuration.look(folder, {"FEEDER_PORT": "1002"})
+    assert ("setting", "FEEDER_PORT=1002") in found
+    assert [text for kind, text in found if kind == "missing"] == ["MLREADER_PASSWORD"]
+    assert [text.split()[0] for kind, text in found if kind == "warning"] == ["DB_PASSWORD"]
+    assert not any("_PASSWORD=" in text or "long enough" in text for _, text in found)
+    assert {kind for kind, _ in configuration.look(folder, {"FEEDER_PORT": "x"})} == {"problem"}

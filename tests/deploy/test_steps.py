@@ -58,6 +58,16 @@ def test_a_damaged_memory_is_not_guessed_from(checkout: Checkout) -> None:
     assert "--docker --live" in done.stdout
 
 
+def test_the_local_installation_runs_the_helpers_once_it_is_whole(checkout: Checkout) -> None:
+    script = "mkdir -p .local/venv/bin; ln -s $(host_python) .local/venv/bin/python; helper_python; "
+    script += "printf other >.local/venv/.lock-installed; helper_python; "
+    script += "digest requirements-local.lock >.local/venv/.lock-installed; helper_python; "
+    script += "ln -sf /bin/false .local/venv/bin/python; helper_python"
+    ours = f"{checkout.path}/.local/venv/bin/python"
+    host = checkout.steps("host_python").stdout
+    assert checkout.steps(script).stdout == f"{host}{host}{ours}\n{host}"
+
+
 def test_a_setting_is_read_whole(checkout: Checkout) -> None:
     script = "SETTINGS=$'A=1\\nDB_HOST=a=b c\\nDB_HOSTS=no'\nsetting DB_HOST; echo '|'; setting NONE"
     assert checkout.steps(script).stdout == "a=b c|\n"
