@@ -58,6 +58,7 @@ class Feeder:
         self._market = MarketClock()
         self._status = Status()
         self._buffer = Buffer() if buffer is None else buffer
+        metrics.WRITE_BUFFER.set_function(self._buffer.__len__)
         self._announcer = Announcer(settings.gap_handler_url, backfill_token)
         self._features = FeatureTask(settings.database, self._market, self._clock, settings.symbols)
         self._writer: Writer | None = None

@@ -1,6 +1,6 @@
 """Writing candles: idempotent, deduplicated, sorted by key, one statement a batch.
 
-The stream's newest go to ``ON CONFLICT`` as arrays. All else may lie in the columnstore or be many: it is
+The stream's newest go to ``ON CONFLICT`` as arrays, by a short statement where they are news. All else may lie in the columnstore or be many: it is
 copied into a table of the session and compared there first.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -47,14 +47,15 @@ class Row(NamedTuple):
 
 def prepare(rows: Iterable[Row]) -> tuple[list[Row], list[tuple[Candle, str]]]:
     """Return the rows to write, one a key (the last wins) and sorted by key, and the refused ones."""
-    by_key: dict[tuple[str, int], Row] = {}
+    by_key: dict[tuple[Any, ...], Row] = {}
     refused = []
     for row in rows:
-        problem = candle_problem(row.candle)
+        candle = row[0]
+        problem = candle_problem(candle)
         if problem is None:
-            by_key[row.candle.symbol, row.candle.time] = row
+            by_key[candle[:2]] = row
         else:
-            refused.append((row.candle, problem))
+            refused.append((candle, problem))
     return [by_key[key] for key in sorted(by_key)], refused
 
 
@@ -71,6 +72,31 @@ def chunks(rows: Iterable[Item], candle_of: Callable[[Item], Candle]) -> Iterato
 
     for _, part in groupby(sorted(rows, key=chunk), key=chunk):
         yield list(part)
+
+
+async def _insert_heads(connection: Connection, rows: Sequence[Row]) -> int:
+    """Insert heads by the short way and return how many it took: fewer than all where it was not certain that
+    they are news, or where one is stored already. What it took is done with, whatever becomes of the rest.
+    """
+    if len(rows) == 1 and rows[0].candle.symbol != REFERENCE:
+        status = await connection.execute(QUERIES["insert_head"], *rows[0].candle, rows[0].known_at)
+        if status == "INSERT 0 1":
+            return 1
+    candles, known_at = zip(*rows, strict=True)
+    columns = list(zip(*candles, strict=True))
+    times = columns[1]
+    count: int = await connection.fetchval(
+        QUERIES["insert_heads"],
+        *columns,
+        known_at,
+        min(times),
+        max(times),
+        min(known_at),
+        max(known_at),
+        REFERENCE,
+        CROSS_WINDOW,
+    )
+    return count
 
 
 async def _upsert(connection: Connection, rows: Sequence[Row], source: Source, head: bool) -> asyncpg.Record:
@@ -116,7 +142,8 @@ async def _upsert_compared(
 async def write(
     connection: Connection, rows: Iterable[Row], *, source: Source, head: bool = False
 ) -> Written:
-    """Write candles and advance the market clock to their newest ``known_at``, all or nothing.
+    """Write candles and advance the market clock to their newest ``known_at``, all or nothing; heads of a minute
+    that the clock has reached leave it where it is.
 
     A candle whose nine numbers are stored already is left alone, with its source and ``known_at``;
     REST and archive replace the stream's, never the reverse. ``head`` promises that no feature row
@@ -124,7 +151,8 @@ async def write(
     feature rows it reaches are marked in ``stale_features`` in the same transaction: the symbol's own,
     and where it is the REFERENCE those of all others, CROSS_WINDOW minutes far. Others do not wait for
     the REFERENCE for ever: its heads mark the rows that were written without them. Impossible candles
-    go to the ledger as ``invalid``. Raises asyncpg's errors; then nothing was written.
+    go to the ledger as ``invalid``. Raises asyncpg's errors; then nothing was written, but for heads that were in
+    order: those may be stored, as they would be by the next try. ``known_at`` must lie after the open.
     """
     wanted, refused = prepare(rows)
     old, new = wanted, list[Row]()
@@ -139,7 +167,11 @@ async def write(
     with metrics.WRITE_SECONDS.labels(source.value).time():
         if not refused and not old:
             # One statement is its own transaction: no BEGIN and COMMIT round trips.
-            parts = [await _upsert(connection, new, source, head)] if new else []
+            parts = []
+            if new and head and source is Source.STREAM:
+                inserted = await _insert_heads(connection, new)
+            if inserted < len(new):
+                parts = [await _upsert(connection, new, source, head)]
         else:
             async with connection.transaction():
                 parts = [await _upsert_compared(connection, old, source, head)] if old else []
