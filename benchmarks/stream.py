@@ -13,7 +13,7 @@ import asyncio
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -37,7 +37,7 @@ from marketdata.models import MINUTE_MS, KlineEvent
 from marketdata.settings import DatabaseSettings
 
 ROUNDS: Final = 5
-BATCH: Final = 5000
+BATCH: Final = 1000
 BARE: Final = "CREATE TABLE bare (LIKE candles_1m); ALTER TABLE bare ADD PRIMARY KEY (symbol, time)"
 UPSERT: Final = """
 INSERT INTO bare
@@ -69,8 +69,10 @@ class Taken(NamedTuple):
         return self.candles / self.seconds
 
 
-async def feeder(settings: DatabaseSettings, market: Market, url: str) -> Taken:
-    """Read all of ``market`` from ``url`` and commit every candle."""
+async def feeder(
+    settings: DatabaseSettings, market: Market, url: str, on_commit: Callable[[list[Item]], None] | None = None
+) -> Taken:
+    """Read all of ``market`` from ``url`` and commit every candle; ``on_commit`` is told of each batch."""
     clock, exchange, buffer = SystemClock(), MarketClock(), Buffer()
     exchange.advance(T0)
     head = T0 - MINUTE_MS
@@ -80,6 +82,8 @@ async def feeder(settings: DatabaseSettings, market: Market, url: str) -> Taken:
     def committed(batch: list[Item], *_: Any) -> None:
         nonlocal missing
         missing -= len(batch)
+        if on_commit is not None:
+            on_commit(batch)
         if missing <= 0:
             done.set()
 
@@ -90,15 +94,16 @@ async def feeder(settings: DatabaseSettings, market: Market, url: str) -> Taken:
     writing = asyncio.create_task(writer.run())
     while not writer.connected:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
+    sampling = asyncio.create_task(_sample(ingest))
     session = Session(url, market.names, ingest, clock, Patience(), lambda session: None)
     used = resource.getrusage(resource.RUSAGE_SELF)
     reading = asyncio.create_task(session.run())
     await asyncio.wait({reading, asyncio.create_task(done.wait())}, return_when=asyncio.FIRST_COMPLETED)
     ended = time.monotonic()
     now = resource.getrusage(resource.RUSAGE_SELF)
-    for task in (reading, writing):
+    for task in (reading, writing, sampling):
         task.cancel()
-    await asyncio.gather(reading, writing, return_exceptions=True)
+    await asyncio.gather(reading, writing, sampling, return_exceptions=True)
     if missing:
         raise RuntimeError(f"{missing} candles were not committed")
     return Taken(
@@ -106,6 +111,12 @@ async def feeder(settings: DatabaseSettings, market: Market, url: str) -> Taken:
         ended - session.delivering_since,
         now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime,
     )
+
+
+async def _sample(ingest: Ingest) -> None:
+    while True:
+        await asyncio.sleep(1)
+        ingest.book.sample()
 
 
 async def plain_reader(market: Market, url: str) -> Taken:

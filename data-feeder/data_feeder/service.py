@@ -24,7 +24,7 @@ from data_feeder.status import Status, judge
 from data_feeder.stream import Stream
 from data_feeder.watchdog import Watchdog
 from data_feeder.writer import Writer
-from marketdata import database, http, metrics
+from marketdata import database, http, lag, metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock, MarketClock, SystemClock
 from marketdata.errors import ConfigurationError
@@ -232,6 +232,7 @@ class Feeder:
         auditor = self._auditor = Auditor(settings.database, self._writer, clock, self._announcer.announce)
         self._running = [
             group.create_task(self._writer.run(), name="writer"),
+            group.create_task(lag.watch(clock), name="lag"),
             group.create_task(self._features.run(), name="features"),
             group.create_task(self._announcer.run(), name="announcer"),
             group.create_task(self._watchdog.run(), name="watchdog"),

@@ -38,6 +38,19 @@ class Written(NamedTuple):
     invalid: int
 
 
+class _Metrics:
+    """One source's: looking them up takes longer than counting."""
+
+    def __init__(self, source: Source) -> None:
+        self.seconds = metrics.WRITE_SECONDS.labels(source.value)
+        self.written = metrics.CANDLES_WRITTEN.labels(source.value)
+        self.unchanged = metrics.CANDLES_UNCHANGED.labels(source.value)
+        self.invalid = metrics.CANDLES_INVALID.labels(source.value)
+
+
+_METRICS: Final = {source: _Metrics(source) for source in Source}
+
+
 class Row(NamedTuple):
     """A candle and the exchange time (ms) at which it reached us."""
 
@@ -164,7 +177,8 @@ async def write(
             else wanted
         )
     inserted = changed = 0
-    with metrics.WRITE_SECONDS.labels(source.value).time():
+    seen = _METRICS[source]
+    with seen.seconds.time():
         if not refused and not old:
             # One statement is its own transaction: no BEGIN and COMMIT round trips.
             parts = []
@@ -183,7 +197,9 @@ async def write(
         inserted += part["inserted"]
         changed += part["changed"]
     unchanged = len(wanted) - inserted - changed
-    metrics.CANDLES_WRITTEN.labels(source.value).inc(inserted + changed)
-    metrics.CANDLES_UNCHANGED.labels(source.value).inc(unchanged)
-    metrics.CANDLES_INVALID.labels(source.value).inc(len(refused))
+    seen.written.inc(inserted + changed)
+    if unchanged:
+        seen.unchanged.inc(unchanged)
+    if refused:
+        seen.invalid.inc(len(refused))
     return Written(inserted, changed, unchanged, len(refused))
