@@ -1,9 +1,10 @@
-"""bookTicker updates absorbed by one feeder on one core, while candles keep flowing: ``python -m benchmarks.book``.
+"""bookTicker updates absorbed by one feeder on one core, candles flowing: ``python -m benchmarks.book``.
 
-A process of its own sends 100 quotes of each of 100 symbols before each minute's final candles, as fast as the socket
-takes them; ours checks and counts every quote and commits the candles and the minutes of the book. On one core means
-for each second of this process's own CPU time, reading, checking and writing together. Beside it, ``websockets``'
-own reader with ``orjson`` and four floats of every quote, which keeps nothing.
+A process of its own sends 100 quotes of each of 100 symbols before each minute's final candles, as fast as
+the socket takes them; ours checks and counts every quote and commits the candles and the minutes of the
+book. On one core means for each second of this process's own CPU time: reading, checking and writing
+together. Beside it, ``websockets``' own reader with ``orjson`` and four floats of every quote, which keeps
+nothing.
 """
 
 from __future__ import annotations
@@ -40,9 +41,7 @@ async def plain_reader(market: Market, url: str) -> Taken:
                 (data["s"], float(data["b"]), float(data["B"]), float(data["a"]), float(data["A"]))
             left -= 1
         ended, now = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
-    return Taken(
-        market.updates, ended - started, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-    )
+    return Taken(market.updates, ended - started, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
 
 
 async def _run(options: Options) -> Report:
@@ -79,7 +78,9 @@ async def _run(options: Options) -> Report:
                 [taken.candles / taken.cpu_seconds for taken in plain], "websockets + orjson + float",
             ),
         ],
-        facts={"server": kind, "updates": market.updates, "candles": market.candles, "symbols": market.symbols},
+        facts={
+            "server": kind, "updates": market.updates, "candles": market.candles, "symbols": market.symbols
+        },
     )  # fmt: skip
 
 

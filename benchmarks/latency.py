@@ -1,8 +1,9 @@
-"""From a closed candle's frame in hand to its commit, at 1,000 candles a second: ``python -m benchmarks.latency``.
+"""From a closed candle's frame in hand to its commit, 1,000 a second: ``python -m benchmarks.latency``.
 
-A process of its own sends the final frames of 1,000 symbols, evenly paced, through a real socket; the time is from
-the frame in our hands to the answer of the database. In turns with it, one prepared single-row ``INSERT`` of the same
-candles at the same pace, into a table like ``candles_1m`` with its primary key and nothing else.
+A process of its own sends the final frames of 1,000 symbols, evenly paced, through a real socket; the time
+is from the frame in our hands to the answer of the database. In turns with it, one prepared single-row
+``INSERT`` of the same candles at the same pace, into a table like ``candles_1m`` with its primary key and
+nothing else.
 """
 
 from __future__ import annotations
@@ -28,9 +29,7 @@ from marketdata.settings import DatabaseSettings
 
 ROUNDS: Final = 5
 RATE: Final = 1000.0
-_INSERT: Final = (
-    "INSERT INTO bare VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'stream', $12)"
-)
+_INSERT: Final = "INSERT INTO bare VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'stream', $12)"
 _WARM: Final = 200
 
 

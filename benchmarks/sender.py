@@ -1,8 +1,8 @@
 """A market in a process of its own: pre-encoded frames, as fast as a socket takes them or evenly paced.
 
-Who connects and subscribes to anything gets all of it, once, from the beginning; then the socket stays open and
-says nothing more. Nothing is encoded while it sends, so that the reader is what is measured. ``sending`` starts
-it and yields its address, for ours and for peers alike.
+Who connects and subscribes to anything gets all of it, once, from the beginning; then the socket stays open
+and says nothing more. Nothing is encoded while it sends, so that the reader is what is measured. ``sending``
+starts it and yields its address, for ours and for peers alike.
 """
 
 from __future__ import annotations

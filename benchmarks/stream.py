@@ -1,10 +1,10 @@
 """WebSocket frames to committed candles, sustained, one feeder: ``python -m benchmarks.stream``.
 
-A process of its own sends pre-encoded final kline frames as fast as the socket takes them; ours reads, checks,
-orders and commits every one (``Session``, ``Ingest``, ``Buffer``, ``Writer``). Two floors over the same candles, in
-turns with it: ``websockets``' own reader with ``orjson`` and ``float`` and no database, and a bare ``UNNEST`` upsert of
-columns that are ready, into a table like ``candles_1m`` with its primary key and nothing else. The figure is ours
-beside the slower of the two.
+A process of its own sends pre-encoded final kline frames as fast as the socket takes them; ours reads,
+checks, orders and commits every one (``Session``, ``Ingest``, ``Buffer``, ``Writer``). Two floors over the
+same candles, in turns with it: ``websockets``' own reader with ``orjson`` and ``float`` and no database,
+and a bare ``UNNEST`` upsert of columns that are ready, into a table like ``candles_1m`` with its primary
+key and nothing else. The figure is ours beside the slower of the two.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any, Final, NamedTuple
 
 import orjson
 import uvloop
-import websockets
 from websockets.asyncio.client import connect
 
 from benchmarks.harness import Options, Report, Result, Target
@@ -70,7 +70,10 @@ class Taken(NamedTuple):
 
 
 async def feeder(
-    settings: DatabaseSettings, market: Market, url: str, on_commit: Callable[[list[Item]], None] | None = None
+    settings: DatabaseSettings,
+    market: Market,
+    url: str,
+    on_commit: Callable[[list[Item]], None] | None = None,
 ) -> Taken:
     """Read all of ``market`` from ``url`` and commit every candle; ``on_commit`` is told of each batch."""
     clock, exchange, buffer = SystemClock(), MarketClock(), Buffer()
@@ -139,9 +142,7 @@ async def plain_reader(market: Market, url: str) -> Taken:
                 left -= 1
         ended = clock()
     now = resource.getrusage(resource.RUSAGE_SELF)
-    return Taken(
-        market.candles, ended - first, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-    )
+    return Taken(market.candles, ended - first, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
 
 
 async def bare_upsert(connection: Connection, batches: Sequence[Sequence[Sequence[Any]]], rows: int) -> Taken:
@@ -209,7 +210,7 @@ async def _run(options: Options) -> Report:
             "candles": market.candles,
             "symbols": market.symbols,
             "batch_max_rows": BATCH,
-            "websockets": websockets.__version__,
+            "websockets": version("websockets"),
             "cpu_us_a_candle": [round(taken.cpu_seconds / market.candles * 1e6, 2) for taken in ours],
         },
     )  # fmt: skip

@@ -1,8 +1,9 @@
-"""A socket's bytes to its messages, many at a time: ``websockets``' connection with a short cut for what a stream sends.
+"""A socket's bytes to its messages, many at a time.
 
-Nearly all that arrives are whole, unmasked, unfragmented data frames. They are cut out of what was received at once,
-at a tenth of what the library takes for a frame; everything else (the handshake, pings, closes, fragments, what is
-malformed or too large) is the library's, frame by frame and in order.
+This is ``websockets``' connection with a short cut. Nearly all that arrives are whole, unmasked,
+unfragmented data frames: they are cut out of what was received at once, at a tenth of what the library
+takes for a frame. Everything else (the handshake, pings, closes, fragments, what is malformed or too large)
+is the library's, frame by frame and in order.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from websockets.protocol import CONNECTING, OPEN
 UNREAD_MOST: Final = 1024
 """Messages that wait for the reader before the socket is left unread."""
 _FRAGMENTS_MOST: Final = 4096
-_TEXT, _BINARY = 0x81, 0x82
-"""First bytes (RFC 6455, 5.2) of a whole message in one frame, no extension."""
+_WHOLE: Final = (0x81, 0x82)
+"""First bytes (RFC 6455, 5.2) of a whole text or binary message in one frame, no extension."""
 _HEADER_END: Final = b"\r\n\r\n"
 
 
@@ -122,21 +123,18 @@ class Wire(ClientConnection):
                 if end - at < 10:
                     break
                 size, start = int.from_bytes(data[at + 2 : at + 10]), at + 10
-            elif size > 127:  # masked: a server's frames are not
-                size = 0
             stop = start + size
-            if size > most:
-                # Its header is enough for the library to refuse it.
+            if size > most or data[at + 1] > 127:
+                # Too large, or masked: the header is enough for the library to refuse it.
                 super().data_received(data[at:start])
                 at = start
             elif stop > end:
                 break
             else:
-                if plain and (first == _TEXT or first == _BINARY):
+                if plain and first in _WHOLE:
                     add(data[start:stop])
                 else:
                     super().data_received(data[at:stop])
                     plain = protocol.current_size is None
                 at = stop
         self._rest = data[at:]
-

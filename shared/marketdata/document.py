@@ -38,7 +38,7 @@ How `.env` is read, and what a change takes to apply: [deployment](deployment.md
 
 
 def _kind(metric: MetricWrapperBase) -> str:
-    kinds = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
+    kinds: dict[type[MetricWrapperBase], str] = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
     return next(kind for type_, kind in kinds.items() if isinstance(metric, type_))
 
 

@@ -25,6 +25,7 @@ class ManyHistogram(Histogram):
                 bucket.inc(upto - below)
                 below = upto
 
+
 _LATENCY: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 CANDLES_WRITTEN: Final = Counter("candles_written_total", "Candles inserted or corrected.", ["source"])

@@ -90,8 +90,8 @@ def decode(raw: bytes | str) -> Event | None:
             if "u" in data and "b" in data:
                 return _quote(
                     (
-                        _name(data["s"]), float(data["b"]), float(data["B"]), float(data["a"]), float(data["A"]),
-                        _whole(data["u"]),
+                        _name(data["s"]), float(data["b"]), float(data["B"]), float(data["a"]),
+                        float(data["A"]), _whole(data["u"]),
                     )
                 )  # fmt: skip
             # An error is documented bare and was recorded (2026) inside an envelope.

@@ -1,7 +1,7 @@
 """Writing candles: idempotent, deduplicated, sorted by key, one statement a batch.
 
-The stream's newest go to ``ON CONFLICT`` as arrays, by a short statement where they are news. All else may lie in the columnstore or be many: it is
-copied into a table of the session and compared there first.
+The stream's newest go to ``ON CONFLICT`` as arrays, by a short statement where they are news. All else may lie
+in the columnstore or be many: it is copied into a table of the session and compared there first.
 """
 
 from __future__ import annotations
@@ -155,8 +155,7 @@ async def _upsert_compared(
 async def write(
     connection: Connection, rows: Iterable[Row], *, source: Source, head: bool = False
 ) -> Written:
-    """Write candles and advance the market clock to their newest ``known_at``, all or nothing; heads of a minute
-    that the clock has reached leave it where it is.
+    """Write candles and advance the market clock to their newest ``known_at``, all or nothing.
 
     A candle whose nine numbers are stored already is left alone, with its source and ``known_at``;
     REST and archive replace the stream's, never the reverse. ``head`` promises that no feature row
@@ -164,8 +163,9 @@ async def write(
     feature rows it reaches are marked in ``stale_features`` in the same transaction: the symbol's own,
     and where it is the REFERENCE those of all others, CROSS_WINDOW minutes far. Others do not wait for
     the REFERENCE for ever: its heads mark the rows that were written without them. Impossible candles
-    go to the ledger as ``invalid``. Raises asyncpg's errors; then nothing was written, but for heads that were in
-    order: those may be stored, as they would be by the next try. ``known_at`` must lie after the open.
+    go to the ledger as ``invalid``. Raises asyncpg's errors; then nothing was written, but for heads in
+    order: those may be stored, as the next try would store them. The stream's heads leave the clock where it
+    is when it has come to the end of their minute. ``known_at`` must lie after the open.
     """
     wanted, refused = prepare(rows)
     old, new = wanted, list[Row]()
