@@ -37,7 +37,7 @@ from marketdata.models import MINUTE_MS, KlineEvent
 from marketdata.settings import DatabaseSettings
 
 ROUNDS: Final = 5
-BATCH: Final = 1000
+BATCH: Final = 500
 BARE: Final = "CREATE TABLE bare (LIKE candles_1m); ALTER TABLE bare ADD PRIMARY KEY (symbol, time)"
 UPSERT: Final = """
 INSERT INTO bare

@@ -1,7 +1,7 @@
 """Writing candles: idempotent, deduplicated, sorted by key, one statement a batch.
 
-The stream's newest go to ``ON CONFLICT`` as arrays, by a short statement where they are news. All else may lie
-in the columnstore or be many: it is copied into a table of the session and compared there first.
+The stream's newest go to ``ON CONFLICT`` as arrays, by a short statement where they are news. All else may
+lie in the columnstore or be many: it is copied into a table of the session and compared there first.
 """
 
 from __future__ import annotations
