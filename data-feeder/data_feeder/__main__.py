@@ -47,7 +47,7 @@ def main() -> int:
             database=repr(settings.database),
             stream=settings.stream_urls,
         )
-        # What was imported stays: a collection that looks at it all stops the event loop for tens of milliseconds.
+        # What was imported stays: a collection that looks at it all stops the loop for tens of milliseconds.
         gc.freeze()
         uvloop.run(_serve(settings))
     except ConfigurationError as error:
