@@ -90,6 +90,10 @@ class BookRecorder:
             if symbol in self._running:
                 self._running[symbol].quote = None
 
+    def over(self, market_now: int) -> bool:
+        """Return whether the market's clock (Unix ms) has left the running minute."""
+        return market_now >= self._minute + MINUTE_MS
+
     def advance(self, market_now: int) -> list[BookMinute]:
         """Return the finished minute's rows once the market's clock (Unix ms) has left it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from data_feeder.sequence import Hole
@@ -86,9 +87,9 @@ class Buffer:
         while len(self._candles) >= self._capacity:
             self._give_up(self._candles.popleft().candle)
         self._candles.append(item)
-        self._work.set()
-        self._drained.clear()
-        metrics.WRITE_BUFFER.set(len(self._candles))
+        if len(self._candles) == 1:
+            self._work.set()
+            self._drained.clear()
 
     def add_books(self, rows: list[BookMinute]) -> None:
         """Add finished minutes of the book; the oldest fall out beyond the capacity."""
@@ -139,19 +140,23 @@ class Buffer:
 
     def peek(self, most: int) -> list[Item]:
         """Return the oldest candles, at most ``most``; they stay until ``drop``."""
-        return [self._candles[i] for i in range(min(most, len(self._candles)))]
+        return list(islice(self._candles, most))
 
     def drop(self, batch: list[Item]) -> None:
         """Remove a committed batch, but for what was given up meanwhile."""
-        committed = {id(item) for item in batch}
-        while self._candles and id(self._candles[0]) in committed:
-            self._candles.popleft()
+        candles = self._candles
+        if batch and candles and candles[0] is batch[0]:
+            for _ in batch:
+                candles.popleft()
+        else:
+            committed = {id(item) for item in batch}
+            while candles and id(candles[0]) in committed:
+                candles.popleft()
         self._given_up = False
         self._settle()
         self._room.set()
 
     def _settle(self) -> None:
-        metrics.WRITE_BUFFER.set(len(self._candles))
         if not self._candles:
             self._drained.set()
         if not (self._candles or self.books or self.holes or self._shed):

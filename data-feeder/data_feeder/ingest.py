@@ -24,6 +24,9 @@ AHEAD_MS: Final = 10 * MINUTE_MS
 """A frame further ahead of the market's clock is believed only when others agree with it."""
 AGREEING: Final = 3
 
+_KLINES: Final = metrics.FRAMES.labels("kline")
+_QUOTES: Final = metrics.FRAMES.labels("bookTicker")
+
 
 def plausible(event: KlineEvent) -> bool:
     """Return whether a frame's times can be true: pushed in the minute or soon after it."""
@@ -40,6 +43,10 @@ class Ahead:
 
     def __init__(self) -> None:
         self._held: list[KlineEvent] = []
+
+    def usual(self, event: KlineEvent, market_now: int) -> bool:
+        """Return whether a frame is to be taken in and nothing else is to be done."""
+        return not self._held and bool(market_now) and event.event_time <= market_now + AHEAD_MS
 
     def admit(self, event: KlineEvent, market_now: int) -> tuple[list[KlineEvent], list[KlineEvent]]:
         """Return what may be taken in now, in order, and what is refused for good."""
@@ -72,6 +79,8 @@ class Ingest:
         self._buffer = buffer
         self._market = market
         self._clock = clock
+        self._klines = self._quotes = 0
+        self._late: list[float] = []
         self._undecoded = 0
         self._ahead = Ahead()
 
@@ -94,17 +103,32 @@ class Ingest:
             if not plausible(event):
                 self._refuse(event)
                 return None
+            if self._ahead.usual(event, self._market.now_ms):
+                self._klines += 1
+                await self._kline(event)
+                return event
             taken, refused = self._ahead.admit(event, self._market.now_ms)
             for lone in refused:
                 self._refuse(lone)
             for believed in taken:
-                metrics.FRAMES.labels("kline").inc()
+                self._klines += 1
                 await self._kline(believed)
         elif isinstance(event, Quote):
-            metrics.FRAMES.labels("bookTicker").inc()
+            self._quotes += 1
             if event.symbol in self.sequences:
                 self.book.update(event)
         return event
+
+    def count(self) -> None:
+        """Put what was taken in since the last call into the metrics: once for many frames."""
+        if self._klines:
+            _KLINES.inc(self._klines)
+        if self._quotes:
+            _QUOTES.inc(self._quotes)
+        self._klines = self._quotes = 0
+        if self._late:
+            metrics.FRAME_LATENESS_SECONDS.observe_all(self._late)
+            self._late = []
 
     def _refuse(self, event: KlineEvent) -> None:
         metrics.FRAMES_UNDECODED.inc()
@@ -119,16 +143,19 @@ class Ingest:
         sequence = self.sequences.get(event.candle.symbol)
         if sequence is None:
             return
+        pushed, symbol = event.event_time, sequence.symbol
         now = self._clock.monotonic()
-        self.heard[sequence.symbol] = now
-        self.pushed[sequence.symbol] = max(event.event_time, self.pushed[sequence.symbol])
-        late = self.exchange_time.observe(event.event_time, now)
-        self._market.advance(event.event_time)
-        self._buffer.add_books(self.book.advance(self._market.now_ms))
+        self.heard[symbol] = now
+        if pushed > self.pushed[symbol]:
+            self.pushed[symbol] = pushed
+        late = self.exchange_time.observe(pushed, now)
+        self._market.advance(pushed)
+        if self.book.over(self._market.now_ms):
+            self._buffer.add_books(self.book.advance(self._market.now_ms))
         step = sequence.observe(event)
         if step.hole is not None:
             self._buffer.add_hole(step.hole)
         if event.final:
-            metrics.FRAME_LATENESS_SECONDS.observe(late)
-            self._buffer.add_books(self.book.close(sequence.symbol, event.candle.time))
-            await self._buffer.put(Item(event.candle, event.event_time, now, step.is_head))
+            self._late.append(late)
+            self._buffer.add_books(self.book.close(symbol, event.candle.time))
+            await self._buffer.put(Item(event.candle, pushed, now, step.is_head))

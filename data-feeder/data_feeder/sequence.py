@@ -26,6 +26,10 @@ class Step(NamedTuple):
     hole: Hole | None
 
 
+_HEAD: Final = Step(True, None)
+_NOTHING: Final = Step(False, None)
+
+
 class Sequence:
     """The order of one symbol's minutes.
 
@@ -53,8 +57,11 @@ class Sequence:
         """
         time = event.candle.time
         if event.final:
+            if time == self.head + MINUTE_MS == self._reported_to:
+                self.head, self._reported_to = time, time + MINUTE_MS
+                return _HEAD
             if time <= self.head:
-                return Step(False, None)
+                return _NOTHING
             hole = self._hole(time, "jump")
             # A minute reported missing has been handed to the ledger: its late candle is a repair.
             is_head = time >= self._reported_to
@@ -63,7 +70,7 @@ class Sequence:
             return Step(is_head, hole)
         if time > self.head + MINUTE_MS and event.event_time >= time + LATE_AFTER_MS:
             return Step(False, self._hole(time, "late"))
-        return Step(False, None)
+        return _NOTHING
 
     def overdue(self, now: int, cause: str) -> Hole | None:
         """Report the whole minutes before ``now`` (exchange time, Unix ms) that are still owed."""

@@ -24,7 +24,7 @@ from data_feeder.status import Status, judge
 from data_feeder.stream import Stream
 from data_feeder.watchdog import Watchdog
 from data_feeder.writer import Writer
-from marketdata import database, http, metrics
+from marketdata import database, http, lag, metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock, MarketClock, SystemClock
 from marketdata.errors import ConfigurationError
@@ -58,6 +58,7 @@ class Feeder:
         self._market = MarketClock()
         self._status = Status()
         self._buffer = Buffer() if buffer is None else buffer
+        metrics.WRITE_BUFFER.set_function(self._buffer.__len__)
         self._announcer = Announcer(settings.gap_handler_url, backfill_token)
         self._features = FeatureTask(settings.database, self._market, self._clock, settings.symbols)
         self._writer: Writer | None = None
@@ -231,6 +232,7 @@ class Feeder:
         auditor = self._auditor = Auditor(settings.database, self._writer, clock, self._announcer.announce)
         self._running = [
             group.create_task(self._writer.run(), name="writer"),
+            group.create_task(lag.watch(clock), name="lag"),
             group.create_task(self._features.run(), name="features"),
             group.create_task(self._announcer.run(), name="announcer"),
             group.create_task(self._watchdog.run(), name="watchdog"),

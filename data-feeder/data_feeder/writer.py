@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import cache
 from typing import Final
 
 import asyncpg
@@ -88,6 +89,7 @@ class Writer:
         self._on_commit = on_commit
         self._on_gaps = on_gaps
         self._books_committed: list[BookMinute] = []
+        self._last_candle = cache(metrics.LAST_CANDLE_TIME.labels)
         self._unsaid = 0
         self._said_at = -1.0
 
@@ -159,7 +161,7 @@ class Writer:
         """Commit a batch and return it; empty when a row in it was refused."""
         try:
             for is_head in (True, False):
-                rows = [candles.Row(i.candle, i.known_at) for i in batch if i.is_head is is_head]
+                rows = [candles.Row(i[0], i[1]) for i in batch if i[3] is is_head]
                 if rows:
                     written = await candles.write(connection, rows, source=Source.STREAM, head=is_head)
                     self.candles_processed += len(rows) - written.invalid
@@ -174,14 +176,17 @@ class Writer:
         for hole in refused_holes(batch):
             self._buffer.add_hole(hole)
         now = self._clock.monotonic()
+        metrics.FRAME_TO_COMMIT_SECONDS.observe_all([now - item.received for item in batch])
+        newest: dict[str, int] = {}
         for item in batch:
-            metrics.FRAME_TO_COMMIT_SECONDS.observe(now - item.received)
-            symbol, time = item.candle.symbol, item.candle.time
+            symbol, time = item[0][:2]
+            if time > newest.get(symbol, 0):
+                newest[symbol] = time
+        for symbol, time in newest.items():
             if time > self.committed.get(symbol, 0):
                 self.committed[symbol] = time
-                metrics.LAST_CANDLE_TIME.labels(symbol).set(time / 1000)
-        newest = max(item.candle.time for item in batch)
-        self.last_candle_time = max(newest, self.last_candle_time or 0)
+                self._last_candle(symbol).set(time / 1000)
+        self.last_candle_time = max(*newest.values(), self.last_candle_time or 0)
         self._say(len(batch), now - batch[0].received)
         return batch
 

@@ -24,7 +24,7 @@ from gap_handler.probe import Probe
 from gap_handler.server import Server
 from gap_handler.totals import Totals
 from gap_handler.worker import LEASE_SECONDS, Worker
-from marketdata import database
+from marketdata import database, lag
 from marketdata.clock import MarketClock, SystemClock
 from marketdata.log import get_logger
 from marketdata.settings import Settings
@@ -102,6 +102,7 @@ async def running(
         )
         for kind, name, step, every in steps
     }
+    background.add(asyncio.create_task(lag.watch(clock), name="lag"))
     stopping = False
 
     def ended(task: asyncio.Task[None]) -> None:

@@ -38,7 +38,8 @@ How `.env` is read, and what a change takes to apply: [deployment](deployment.md
 
 
 def _kind(metric: MetricWrapperBase) -> str:
-    return {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}[type(metric)]
+    kinds: dict[type[MetricWrapperBase], str] = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
+    return next(kind for type_, kind in kinds.items() if isinstance(metric, type_))
 
 
 def metric_table() -> str:

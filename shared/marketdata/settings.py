@@ -218,7 +218,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting("BACKUP_DIR", "./backups", _folder, "Folder of the nightly backups; another disk is better."),
     Setting("BACKUP_KEEP_DAYS", "30", _whole(1, 3650), "Days after which a nightly backup is deleted."),
-    Setting("BATCH_MAX_ROWS", "5000", _whole(1, 50_000), "Most candles written in one statement."),
+    Setting("BATCH_MAX_ROWS", "500", _whole(1, 50_000), "Most candles written in one statement."),
     Setting("LOG_LEVEL", "info", _choice(*LOG_LEVELS), "debug, info, warning or error."),
 )
 NAMES: Final = frozenset(setting.name for setting in SETTINGS)

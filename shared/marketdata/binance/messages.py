@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, cast
 
 import orjson
 
@@ -36,27 +38,39 @@ def milliseconds(time: int) -> int:
     return time // 1000 if time >= _MICROSECONDS_FROM else time
 
 
+# A named tuple of a tuple: half the price of its constructor, which takes its arguments apart again.
+_candle = cast(Callable[[tuple[Any, ...]], Candle], partial(tuple.__new__, Candle))
+_event = cast(Callable[[tuple[Any, ...]], KlineEvent], partial(tuple.__new__, KlineEvent))
+_quote = cast(Callable[[tuple[Any, ...]], Quote], partial(tuple.__new__, Quote))
+
+
 def _kline(data: dict[str, Any]) -> KlineEvent | None:
     k = data["k"]
     if k["i"] != "1m":
         return None
-    return KlineEvent(
-        milliseconds(_whole(data["E"])),
-        k["x"] is True,
-        Candle(
-            _name(k["s"]),
-            milliseconds(_whole(k["t"])),
-            float(k["o"]),
-            float(k["h"]),
-            float(k["l"]),
-            float(k["c"]),
-            float(k["v"]),
-            float(k["q"]),
-            _whole(k["n"]),
-            float(k["V"]),
-            float(k["Q"]),
-        ),
-    )
+    pushed, symbol, time, trades = data["E"], k["s"], k["t"], k["n"]
+    if not (
+        type(pushed) is type(time) is type(trades) is int
+        and type(symbol) is str
+        and 0 <= pushed < _MICROSECONDS_FROM
+        and 0 <= time < _MICROSECONDS_FROM
+        and 0 <= trades <= _LARGEST
+    ):
+        # Not what is usual: microseconds, or nothing of the protocol.
+        pushed, time = milliseconds(_whole(pushed)), milliseconds(_whole(time))
+        symbol, trades = _name(symbol), _whole(trades)
+    return _event(
+        (
+            pushed,
+            k["x"] is True,
+            _candle(
+                (
+                    symbol, time, float(k["o"]), float(k["h"]), float(k["l"]), float(k["c"]), float(k["v"]),
+                    float(k["q"]), trades, float(k["V"]), float(k["Q"]),
+                )
+            ),
+        )
+    )  # fmt: skip
 
 
 def decode(raw: bytes | str) -> Event | None:
@@ -74,14 +88,12 @@ def decode(raw: bytes | str) -> Event | None:
         if kind is None:
             # Spot's bookTicker has no type: it is known by its fields.
             if "u" in data and "b" in data:
-                return Quote(
-                    _name(data["s"]),
-                    float(data["b"]),
-                    float(data["B"]),
-                    float(data["a"]),
-                    float(data["A"]),
-                    _whole(data["u"]),
-                )
+                return _quote(
+                    (
+                        _name(data["s"]), float(data["b"]), float(data["B"]), float(data["a"]),
+                        float(data["A"]), _whole(data["u"]),
+                    )
+                )  # fmt: skip
             # An error is documented bare and was recorded (2026) inside an envelope.
             refused = data.get("error", data)
             if "code" in refused:

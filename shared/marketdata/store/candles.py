@@ -1,14 +1,14 @@
 """Writing candles: idempotent, deduplicated, sorted by key, one statement a batch.
 
-The stream's newest go to ``ON CONFLICT`` as arrays. All else may lie in the columnstore or be many: it is
-copied into a table of the session and compared there first.
+The stream's newest go to ``ON CONFLICT`` as arrays, by a short statement where they are news. All else may
+lie in the columnstore or be many: it is copied into a table of the session and compared there first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -38,6 +38,19 @@ class Written(NamedTuple):
     invalid: int
 
 
+class _Metrics:
+    """One source's: looking them up takes longer than counting."""
+
+    def __init__(self, source: Source) -> None:
+        self.seconds = metrics.WRITE_SECONDS.labels(source.value)
+        self.written = metrics.CANDLES_WRITTEN.labels(source.value)
+        self.unchanged = metrics.CANDLES_UNCHANGED.labels(source.value)
+        self.invalid = metrics.CANDLES_INVALID.labels(source.value)
+
+
+_METRICS: Final = {source: _Metrics(source) for source in Source}
+
+
 class Row(NamedTuple):
     """A candle and the exchange time (ms) at which it reached us."""
 
@@ -47,14 +60,15 @@ class Row(NamedTuple):
 
 def prepare(rows: Iterable[Row]) -> tuple[list[Row], list[tuple[Candle, str]]]:
     """Return the rows to write, one a key (the last wins) and sorted by key, and the refused ones."""
-    by_key: dict[tuple[str, int], Row] = {}
+    by_key: dict[tuple[Any, ...], Row] = {}
     refused = []
     for row in rows:
-        problem = candle_problem(row.candle)
+        candle = row[0]
+        problem = candle_problem(candle)
         if problem is None:
-            by_key[row.candle.symbol, row.candle.time] = row
+            by_key[candle[:2]] = row
         else:
-            refused.append((row.candle, problem))
+            refused.append((candle, problem))
     return [by_key[key] for key in sorted(by_key)], refused
 
 
@@ -71,6 +85,31 @@ def chunks(rows: Iterable[Item], candle_of: Callable[[Item], Candle]) -> Iterato
 
     for _, part in groupby(sorted(rows, key=chunk), key=chunk):
         yield list(part)
+
+
+async def _insert_heads(connection: Connection, rows: Sequence[Row]) -> int:
+    """Insert heads by the short way and return how many it took: fewer than all where it was not certain that
+    they are news, or where one is stored already. What it took is done with, whatever becomes of the rest.
+    """
+    if len(rows) == 1 and rows[0].candle.symbol != REFERENCE:
+        status = await connection.execute(QUERIES["insert_head"], *rows[0].candle, rows[0].known_at)
+        if status == "INSERT 0 1":
+            return 1
+    candles, known_at = zip(*rows, strict=True)
+    columns = list(zip(*candles, strict=True))
+    times = columns[1]
+    count: int = await connection.fetchval(
+        QUERIES["insert_heads"],
+        *columns,
+        known_at,
+        min(times),
+        max(times),
+        min(known_at),
+        max(known_at),
+        REFERENCE,
+        CROSS_WINDOW,
+    )
+    return count
 
 
 async def _upsert(connection: Connection, rows: Sequence[Row], source: Source, head: bool) -> asyncpg.Record:
@@ -124,7 +163,9 @@ async def write(
     feature rows it reaches are marked in ``stale_features`` in the same transaction: the symbol's own,
     and where it is the REFERENCE those of all others, CROSS_WINDOW minutes far. Others do not wait for
     the REFERENCE for ever: its heads mark the rows that were written without them. Impossible candles
-    go to the ledger as ``invalid``. Raises asyncpg's errors; then nothing was written.
+    go to the ledger as ``invalid``. Raises asyncpg's errors; then nothing was written, but for heads in
+    order: those may be stored, as the next try would store them. The stream's heads leave the clock where it
+    is when it has come to the end of their minute. ``known_at`` must lie after the open.
     """
     wanted, refused = prepare(rows)
     old, new = wanted, list[Row]()
@@ -136,10 +177,15 @@ async def write(
             else wanted
         )
     inserted = changed = 0
-    with metrics.WRITE_SECONDS.labels(source.value).time():
+    seen = _METRICS[source]
+    with seen.seconds.time():
         if not refused and not old:
             # One statement is its own transaction: no BEGIN and COMMIT round trips.
-            parts = [await _upsert(connection, new, source, head)] if new else []
+            parts = []
+            if new and head and source is Source.STREAM:
+                inserted = await _insert_heads(connection, new)
+            if inserted < len(new):
+                parts = [await _upsert(connection, new, source, head)]
         else:
             async with connection.transaction():
                 parts = [await _upsert_compared(connection, old, source, head)] if old else []
@@ -151,7 +197,9 @@ async def write(
         inserted += part["inserted"]
         changed += part["changed"]
     unchanged = len(wanted) - inserted - changed
-    metrics.CANDLES_WRITTEN.labels(source.value).inc(inserted + changed)
-    metrics.CANDLES_UNCHANGED.labels(source.value).inc(unchanged)
-    metrics.CANDLES_INVALID.labels(source.value).inc(len(refused))
+    seen.written.inc(inserted + changed)
+    if unchanged:
+        seen.unchanged.inc(unchanged)
+    if refused:
+        seen.invalid.inc(len(refused))
     return Written(inserted, changed, unchanged, len(refused))

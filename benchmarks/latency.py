@@ -1,0 +1,123 @@
+"""From a closed candle's frame in hand to its commit, 1,000 a second: ``python -m benchmarks.latency``.
+
+A process of its own sends the final frames of 1,000 symbols, evenly paced, through a real socket; the time
+is from the frame in our hands to the answer of the database. In turns with it, one prepared single-row
+``INSERT`` of the same candles at the same pace, into a table like ``candles_1m`` with its primary key and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from typing import Any, Final
+
+import uvloop
+
+from benchmarks.harness import Options, Report, Result, Target
+from benchmarks.sender import Market, messages, sending
+from benchmarks.server import fresh_database
+from benchmarks.stream import BARE, feeder
+from data_feeder.buffer import Item
+from marketdata import database as db
+from marketdata.binance.messages import decode
+from marketdata.database import Connection
+from marketdata.models import KlineEvent
+from marketdata.settings import DatabaseSettings
+
+ROUNDS: Final = 5
+RATE: Final = 1000.0
+_INSERT: Final = "INSERT INTO bare VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'stream', $12)"
+_WARM: Final = 200
+
+
+def quantile(seconds: list[float], share: float) -> float:
+    """Return a quantile in milliseconds."""
+    return sorted(seconds)[int(share * (len(seconds) - 1))] * 1000
+
+
+async def ours(settings: DatabaseSettings, market: Market, url: str) -> list[float]:
+    """Return the seconds of every candle from its frame in hand to its commit."""
+    seconds: list[float] = []
+
+    def committed(batch: list[Item]) -> None:
+        now = time.monotonic()
+        seconds.extend(now - item.received for item in batch)
+
+    await feeder(settings, market, url, committed)
+    return seconds[_WARM:]
+
+
+async def bare(connection: Connection, rows: list[tuple[Any, ...]]) -> list[float]:
+    """Return the seconds of single prepared inserts, at the same pace."""
+    statement = await connection.prepare(_INSERT)
+    seconds = []
+    started = time.monotonic()
+    for number, row in enumerate(rows):
+        wait = started + number / RATE - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        asked = time.monotonic()
+        await statement.fetch(*row)
+        seconds.append(time.monotonic() - asked)
+    return seconds[_WARM:]
+
+
+async def _run(options: Options) -> Report:
+    market = Market(symbols=1000, minutes=2 if options.quick else 5, rate=RATE)
+    rounds = options.rounds or (1 if options.quick else ROUNDS)
+    rows = [
+        (*event.candle, event.event_time)
+        for event in map(decode, messages(market))
+        if isinstance(event, KlineEvent)
+    ]
+    mine, theirs = list[list[float]](), list[list[float]]()
+    async with fresh_database() as settings, sending(market) as url:
+        connection = await db.connect(settings, "bench")
+        await connection.execute(BARE)
+        for number in range(rounds):
+            theirs.append(await bare(connection, rows))
+            mine.append(await ours(settings, market, url))
+            await connection.execute("TRUNCATE candles_1m, bare, market_clock")
+            print(
+                f"latency {number + 1}/{rounds}: p50 {quantile(mine[-1], 0.5):.2f} ms,"
+                f" p99 {quantile(mine[-1], 0.99):.2f} ms; bare insert {quantile(theirs[-1], 0.5):.2f} and"
+                f" {quantile(theirs[-1], 0.99):.2f} ms",
+                file=sys.stderr,
+            )
+        kind = await connection.fetchval(
+            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
+        )
+        await connection.close()
+    return Report(
+        [
+            Result(
+                f"frame to commit, {name}", "ms", [quantile(one, share) for one in mine],
+                [quantile(one, share) for one in theirs], f"{name} of a bare single-row insert", target,
+            )
+            for name, share, target in (("p50", 0.5, Target("<=", 1.5)), ("p99", 0.99, Target("<=", 4.0)))
+        ],
+        facts={
+            "server": kind,
+            "candles_per_second": RATE,
+            "candles": market.candles,
+            "mean_ms": [round(statistics.mean(one) * 1000, 3) for one in mine],
+        },
+    )  # fmt: skip
+
+
+def run(options: Options) -> Report:
+    """Measure in turns and return the figures."""
+    return uvloop.run(_run(options))
+
+
+if __name__ == "__main__":
+    import logging
+
+    logging.disable(logging.INFO)
+    report = run(Options(quick="--quick" in sys.argv))
+    for result in report.results:
+        print(f"{result.name}: {result.median:.2f} ({min(result.values):.2f} to {max(result.values):.2f})")
+    print(report.facts)

@@ -1,0 +1,32 @@
+-- Heads while they are news (insert_head.sql says when): all of them or, where that is not certain, none.
+-- $1-$11 columns, $12 known_at, $13 the oldest time, $14 the newest, $15 the oldest known_at, $16 the newest (ms),
+-- $17 the symbol that all others are compared with, $18 how many minutes far.
+WITH news AS MATERIALIZED (
+    SELECT FROM market_clock
+    WHERE time <= to_timestamp($15::bigint / 1000.0)
+      AND time < to_timestamp($13::bigint / 1000.0) + interval '2 minutes'
+), written AS (
+    INSERT INTO candles_1m (symbol, time, open, high, low, close, volume, quote_volume, trades,
+                            taker_buy_volume, taker_buy_quote_volume, source, known_at)
+    SELECT symbol, to_timestamp(time / 1000.0), open, high, low, close, volume, quote_volume, trades,
+           taker_buy_volume, taker_buy_quote_volume, 'stream', to_timestamp(known_at / 1000.0)
+    FROM unnest($1::text[], $2::bigint[], $3::float8[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
+                $8::float8[], $9::bigint[], $10::float8[], $11::float8[], $12::bigint[])
+         AS i (symbol, time, open, high, low, close, volume, quote_volume, trades,
+               taker_buy_volume, taker_buy_quote_volume, known_at)
+    WHERE EXISTS (SELECT FROM news)
+    ON CONFLICT (symbol, time) DO NOTHING
+    RETURNING symbol, time
+), beside AS (
+    -- Called where the reference is among what was written: by a function, which sees what is committed by then.
+    SELECT mark_beside($17, first, last + interval '1 minute', $18::integer, true)
+    FROM (SELECT min(time) AS first, max(time) AS last FROM written WHERE symbol = $17::text) AS reference
+    WHERE first IS NOT NULL
+), clock AS (
+    -- Once a minute: the row is not locked for every candle of it.
+    UPDATE market_clock SET time = to_timestamp($16::bigint / 1000.0)
+    WHERE time < to_timestamp($14::bigint / 1000.0) + interval '1 minute'
+      AND time < to_timestamp($16::bigint / 1000.0)
+      AND EXISTS (SELECT FROM news)
+)
+SELECT count(*), (SELECT count(*) FROM beside) AS beside FROM written
