@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marketdata.features.columns import MISSING, PRESENT, Columns, Floats
+from marketdata.features.feature import Feature
 from marketdata.features.registry import ACTIVE, MAX_WINDOW, REGISTRY
 from marketdata.models import MINUTE_MS
 
 CHUNK_ROWS: Final = 24_576
 """Rows computed at a time: memory stays that of days however long the batch. Fewer, and the minutes before
 each chunk, which are computed again, would cost more than what then fits a core's cache saves."""
+
+_CELLS_MOST: Final = 131_072
+"""Symbols times minutes of a column computed at a time: a megabyte."""
+_ROWS_LEAST: Final = 64
+"""Symbols computed at a time however long the window: beneath it, calls cost more than their work."""
+
+
+class Minutes(Protocol):
+    """Minutes of many symbols: ``Columns``, or whoever makes them of the part that is asked for."""
+
+    @property
+    def time(self) -> NDArray[np.int64]: ...
+    @property
+    def state(self) -> NDArray[np.uint8]: ...
+    def check(self) -> None: ...
+    def part(self, first: int, stop: int, symbols: slice, /) -> Columns: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,36 +80,66 @@ def compute(columns: Columns, last: int | None = None) -> Result:
     )
 
 
-def compute_instant(columns: Columns) -> Result:
-    """Compute the rows of the newest minute of many symbols at once; ``columns`` is (symbols, minutes).
+def compute_instant(columns: Minutes, last: int = 1) -> Result:
+    """Compute the rows of the ``last`` minutes of many symbols at once: all of a symbol, then the next one's.
 
-    A row is complete when ``columns`` holds MAX_WINDOW minutes; minutes before the first count as missing.
+    ``columns`` is (symbols, minutes). A row is complete when it holds the MAX_WINDOW minutes that end with it;
+    minutes before the first count as missing. It is quickest where the symbols of a minute lie side by side
+    in memory.
 
     Raises:
-        ValueError: columns of different lengths, minutes not consecutive, or no minute at all.
+        ValueError: columns of different lengths, minutes not consecutive, or fewer than ``last``.
     """
     columns.check()
     symbols, n = columns.state.shape
-    if not n:
-        raise ValueError("no minutes, at least one is needed")
-    values = _undefined(symbols)
-    parts: dict[int, Columns] = {}
+    if not 1 <= last <= n:
+        raise ValueError(f"{n or 'no'} minutes, at least {max(last, 1)} needed")
+    values = np.full((len(REGISTRY), last, symbols), np.nan)
+    missing = _counted(columns.state == MISSING)
     with np.errstate(all="ignore"):
-        for place, feature in ACTIVE:
-            if feature.window > n:
+        for window, those in _by_window():
+            rows = min(last, n - window + 1)
+            if rows < 1:
                 continue
-            part = parts.get(feature.window)
-            if part is None:
-                part = parts[feature.window] = columns.part(n - feature.window, n)
-            values[:, place] = feature.compute(part)[..., -1]
-            values[np.any(part.state == MISSING, axis=1), place] = np.nan
+            unknown = _within(missing, window, rows).T > 0
+            # What a minute of many symbols needs of a short window is quickest for all; of a long one, it is more
+            # than a core's cache holds.
+            most = max(_ROWS_LEAST, _CELLS_MOST // (window + rows))
+            for first in range(0, symbols, most):
+                part = columns.part(n - rows - window + 1, n, slice(first, first + most))
+                for place, feature in those:
+                    values[place, last - rows :, first : first + most] = feature.compute(part)[..., -rows:].T
+            for place, _ in those:
+                values[place, last - rows :][unknown] = np.nan
     values[~np.isfinite(values)] = np.nan
     return Result(
-        time=np.full(symbols, columns.time[-1] + MINUTE_MS),
-        values=values,
-        window_coverage=np.count_nonzero(columns.state[:, -MAX_WINDOW:] == PRESENT, axis=1) / MAX_WINDOW,
-        emit=columns.state[:, -1] == PRESENT,
+        time=np.tile(columns.time[n - last :] + MINUTE_MS, symbols),
+        values=values.reshape(len(REGISTRY), last, symbols).transpose(2, 1, 0).reshape(-1, len(REGISTRY)),
+        window_coverage=_within(_counted(columns.state == PRESENT), MAX_WINDOW, last).ravel() / MAX_WINDOW,
+        emit=(columns.state[:, n - last :] == PRESENT).ravel(),
     )
+
+
+def _by_window() -> list[tuple[int, list[tuple[int, Feature]]]]:
+    """The features that have a window in common, and their places."""
+    groups: dict[int, list[tuple[int, Feature]]] = {}
+    for place, feature in ACTIVE:
+        groups.setdefault(feature.window, []).append((place, feature))
+    return sorted(groups.items())
+
+
+def _counted(minutes: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """How many are true before each minute, and behind the last."""
+    symbols, n = minutes.shape
+    counts = np.zeros((n + 1, symbols), dtype=np.int32).T
+    np.cumsum(minutes, axis=1, out=counts[:, 1:])
+    return counts
+
+
+def _within(counts: NDArray[np.int32], window: int, last: int) -> NDArray[np.int32]:
+    """How many of ``_counted`` lie in the windows that end with each of the ``last`` minutes."""
+    ends = np.arange(counts.shape[1] - last, counts.shape[1])
+    return counts[:, ends] - counts[:, np.maximum(ends - window, 0)]
 
 
 def _undefined(rows: int) -> Floats:
