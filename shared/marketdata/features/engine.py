@@ -28,11 +28,18 @@ class Minutes(Protocol):
     """Minutes of many symbols: ``Columns``, or whoever makes them of the part that is asked for."""
 
     @property
-    def time(self) -> NDArray[np.int64]: ...
+    def time(self) -> NDArray[np.int64]:
+        """As in Columns."""
+
     @property
-    def state(self) -> NDArray[np.uint8]: ...
-    def check(self) -> None: ...
-    def part(self, first: int, stop: int, symbols: slice, /) -> Columns: ...
+    def state(self) -> NDArray[np.uint8]:
+        """As in Columns."""
+
+    def check(self) -> None:
+        """As in Columns."""
+
+    def part(self, first: int, stop: int, symbols: slice, /) -> Columns:
+        """Some minutes of some symbols."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,11 +88,11 @@ def compute(columns: Columns, last: int | None = None) -> Result:
 
 
 def compute_instant(columns: Minutes, last: int = 1) -> Result:
-    """Compute the rows of the ``last`` minutes of many symbols at once: all of a symbol, then the next one's.
+    """Compute the rows of the ``last`` minutes of many symbols at once: one symbol's, then the next one's.
 
-    ``columns`` is (symbols, minutes). A row is complete when it holds the MAX_WINDOW minutes that end with it;
-    minutes before the first count as missing. It is quickest where the symbols of a minute lie side by side
-    in memory.
+    ``columns`` is (symbols, minutes). A row is complete when it holds the MAX_WINDOW minutes that end with
+    it; minutes before the first count as missing. It is quickest where the symbols of a minute lie side by
+    side in memory.
 
     Raises:
         ValueError: columns of different lengths, minutes not consecutive, or fewer than ``last``.
@@ -102,8 +109,7 @@ def compute_instant(columns: Minutes, last: int = 1) -> Result:
             if rows < 1:
                 continue
             unknown = _within(missing, window, rows).T > 0
-            # What a minute of many symbols needs of a short window is quickest for all; of a long one, it is more
-            # than a core's cache holds.
+            # Short windows are quickest for all symbols at once; long ones are more than a cache holds.
             most = max(_ROWS_LEAST, _CELLS_MOST // (window + rows))
             for first in range(0, symbols, most):
                 part = columns.part(n - rows - window + 1, n, slice(first, first + most))

@@ -208,6 +208,6 @@ def undefined(valid: Floats, length: int) -> Floats:
 def _laid(memory: Floats, lead: tuple[int, ...], length: int) -> Floats:
     """``memory`` as (symbols, minutes): minute after minute, of each all symbols side by side.
 
-    So are the columns of many symbols laid: every other minute, which a fold reads, is then a piece of memory.
+    Every other minute, which a fold reads, is then made of whole pieces of memory.
     """
     return np.moveaxis(memory.reshape((length, *lead)), 0, -1) if lead else memory
