@@ -79,6 +79,8 @@ class FeatureTask:
         self.rows_written = 0
         self.newest_row: int | None = None
         self.problem: str | None = None
+        self.warm = False
+        """Whether the symbols' windows are in memory, as far as they are stored."""
         self._settings = settings
         self._market = market
         self._clock = clock
@@ -94,6 +96,11 @@ class FeatureTask:
         self._overtaken: set[str] = set()
         self._overflowed = False
         self._work = asyncio.Event()
+
+    @property
+    def board_bytes(self) -> int:
+        """The memory of the windows."""
+        return self._board.nbytes
 
     def offer(self, batch: list[Item], books: list[BookMinute], exact: bool) -> None:
         """Take note of committed candles and book minutes; never waits.
@@ -140,6 +147,7 @@ class FeatureTask:
                 try:
                     await store.mark_unfinished(connection)
                     await self._warm_up(connection)
+                    self.warm = True
                     async for _ in self._serve(connection):
                         waits = delays(0.2, 10.0)
                         self.problem = None
