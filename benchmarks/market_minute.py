@@ -142,13 +142,22 @@ class _Exchange:
             due = int((time.monotonic() - started) * rate)
             due, late = min(due, sent + 2_000), due
             count = len(self._symbols)
-            self.send([(s, self._quotes[s][k // count % 2]) for k in range(sent, due) if (s := self._symbols[k % count])])
+            self.send(
+                [
+                    (s, self._quotes[s][k // count % 2])
+                    for k in range(sent, due)
+                    if (s := self._symbols[k % count])
+                ]
+            )
             sent = late
 
     async def minute(self, n: int, seconds: float) -> tuple[float, float]:
         """Send a minute's final frames in a random order; return when the first and the last went."""
         order = np.random.default_rng(n).permutation(len(self._symbols)).tolist()
-        frames = [(self._symbols[i], _final(self._symbols[i], self._minutes[i % _PATHS][HISTORY + n])) for i in order]
+        frames = [
+            (self._symbols[i], _final(self._symbols[i], self._minutes[i % _PATHS][HISTORY + n]))
+            for i in order
+        ]
         started, sent, now = time.monotonic(), 0, 0.0
         while sent < len(frames):
             due = max(1, min(len(frames), int((time.monotonic() - started) / seconds * len(frames))))
@@ -302,7 +311,11 @@ async def feeder(
     )  # fmt: skip
     streams = [
         Stream(
-            [f"ws://127.0.0.1:{port}"], part, ingest, clock, Patience(),
+            [f"ws://127.0.0.1:{port}"],
+            part,
+            ingest,
+            clock,
+            Patience(),
             on_disconnect=lambda url, reason: print(f"disconnected: {reason}", file=sys.stderr),
             on_failover=lambda failover: None,
         )  # fmt: skip
@@ -336,7 +349,12 @@ async def bare(connection: Connection, symbols: list[str], n: int) -> float:
 
 def reconnects() -> float:
     """How many connections ended since the process began."""
-    return sum(s.value for m in metrics.WEBSOCKET_RECONNECTS.collect() for s in m.samples if s.name.endswith("_total"))
+    return sum(
+        s.value
+        for m in metrics.WEBSOCKET_RECONNECTS.collect()
+        for s in m.samples
+        if s.name.endswith("_total")
+    )
 
 
 async def measure(count: int, minutes: int, quotes: float, pace: float) -> dict[str, Any]:
@@ -405,10 +423,14 @@ async def _equal_to_batch(connection: Connection, symbols: list[str], minutes: i
         window = await store.load_window(connection, symbol, START, end)
         batch = compute(window, minutes)
         records = await connection.fetch(
-            "SELECT values FROM feature_values WHERE symbol = $1 AND time > $2 ORDER BY time", symbol, HEAD + MINUTE_MS
+            "SELECT values FROM feature_values WHERE symbol = $1 AND time > $2 ORDER BY time",
+            symbol,
+            HEAD + MINUTE_MS,
         )
         live = np.array([[np.nan if v is None else v for v in r["values"]] for r in records])
-        if live.shape != batch.values.shape or not np.allclose(live, batch.values, rtol=0, atol=1e-9, equal_nan=True):
+        if live.shape != batch.values.shape or not np.allclose(
+            live, batch.values, rtol=0, atol=1e-9, equal_nan=True
+        ):
             return False
     return True
 
@@ -447,7 +469,9 @@ _FIELDS: Final = [name for name in task_module.Columns.__dataclass_fields__ if n
 def slope(points: list[tuple[float, list[float]]]) -> str:
     """Milliseconds more for each thousand (or ten) more, between the last two points."""
     (x, low), (y, high) = points[-2:]
-    return f"{(statistics.median(high) - statistics.median(low)) / (y - x):.3f} ms for each one more at the end"
+    return (
+        f"{(statistics.median(high) - statistics.median(low)) / (y - x):.3f} ms for each one more at the end"
+    )
 
 
 def _apart(count: int, minutes: int, quotes: float, pace: float) -> dict[str, Any]:
@@ -477,7 +501,12 @@ def run(options: Options) -> Report:
     report = Report()
     points = []
     for count in (1, 10, market) if options.quick else (1, 10, 50, 150, 500, market):
-        whole = _apart(count, minutes if count == market else min(minutes, 5), quotes * count / market, pace if count == market else min(pace, 2.0))
+        whole = _apart(
+            count,
+            minutes if count == market else min(minutes, 5),
+            quotes * count / market,
+            pace if count == market else min(pace, 2.0),
+        )
         points.append((float(count), whole["found"]["rows"][1:]))
     found = whole["found"]
     steady = {name: values[1:] for name, values in found.items()}

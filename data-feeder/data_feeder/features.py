@@ -49,6 +49,12 @@ BOOKS_MOST: Final = 1440
 TOGETHER_MOST: Final = 256
 """Symbols computed and written at once: while one part is written the next is computed, and to hand over a
 part's rows is no long turn of the event loop."""
+THREADS: Final = 2
+GATHER_SECONDS: Final = 0.05
+"""Of more than TOGETHER_MOST symbols, candles of one minute are waited for until so long none has come, or as
+many have: to compute a single symbol's row costs a quarter of what a hundred's do."""
+GATHER_MOST: Final = 0.25
+"""Longer than this, in seconds, none waits for others."""
 LOADED_MOST: Final = 262_144
 """Symbols times minutes read from the database at once: some thirty megabytes."""
 _DEPTHS: Final = {**depths(), "reference_close": CROSS_WINDOW}
@@ -88,11 +94,11 @@ class FeatureTask:
         self._patience = ReferencePatience(captured=REFERENCE in symbols)
         self._pending: dict[str, list[Candle]] = defaultdict(list)
         self._pending_count = 0
-        self._since = 0.0
+        self._since = self._newest = 0.0
         self._books: dict[str, dict[int, BookMinute]] = defaultdict(dict)
         self._board = Board(MAX_WINDOW, _DEPTHS)
-        # One thread: what is kept for computing is kept once, and the board has one writer.
-        self._thread = ThreadPoolExecutor(1, "features")
+        # Few: each keeps arrays to compute in, and takes the interpreter from the sockets.
+        self._threads = ThreadPoolExecutor(THREADS, "features")
         self._overtaken: set[str] = set()
         self._overflowed = False
         self._work = asyncio.Event()
@@ -129,6 +135,7 @@ class FeatureTask:
             self._pending_count = 0
             self._work.set()
             return
+        self._newest = now
         if not self._pending_count:
             self._since = now
         for item in head:
@@ -166,7 +173,7 @@ class FeatureTask:
     async def _beside(self, call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """What ``call`` returns, run beside the event loop: the sockets must not be kept waiting."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, functools.partial(call, *args, **named)
+            self._threads, functools.partial(call, *args, **named)
         )
 
     async def _warm_up(self, connection: Connection) -> None:
@@ -236,6 +243,10 @@ class FeatureTask:
     def _take_due(self) -> tuple[dict[str, list[Candle]], float]:
         """Take the candles whose rows wait for nothing, and how long the next of the others waits."""
         now = self._clock.monotonic()
+        if len(self._symbols) > TOGETHER_MOST > self._pending_count > 0:
+            left = min(self._newest, self._since + GATHER_MOST) + GATHER_SECONDS - now
+            if left > 0:
+                return {}, left
         due: dict[str, list[Candle]] = {}
         kept: dict[str, list[Candle]] = defaultdict(list)
         soonest = STALE_POLL_SECONDS
@@ -286,35 +297,27 @@ class FeatureTask:
     ) -> list[str]:
         """Compute a minute's rows of symbols that are on the board up to it, and return those not written.
 
-        While one part is written the next is computed.
+        While one part is written the next are computed.
         """
+        ordered = self._board.in_order(symbols)
+        candles = [due[symbol][0] for symbol in ordered]
+        books = [self._take_book(symbol, minute) for symbol in ordered]
+        await self._beside(self._board.append, minute, candles, books, reference)
         refused: list[str] = []
-        writing: asyncio.Task[list[str]] | None = None
+        parts = list(_parts(ordered, TOGETHER_MOST))
+        computing = [asyncio.ensure_future(self._beside(self._together, minute, part)) for part in parts]
         try:
-            for part in _parts(self._board.in_order(symbols), TOGETHER_MOST):
-                candles = [due[symbol][0] for symbol in part]
-                books = [self._take_book(symbol, minute) for symbol in part]
-                rows = await self._beside(self._together, minute, candles, books, reference)
-                if writing is not None:
-                    refused += await writing
-                writing = asyncio.create_task(self._unwritten(connection, rows, part))
-            if writing is not None:
-                refused += await writing
+            for part, rows in zip(parts, computing, strict=True):
+                if not await self._written(connection, await rows):
+                    refused += part
         finally:
-            if writing is not None:
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
+            for rows in computing:
+                rows.cancel()
+            await asyncio.gather(*computing, return_exceptions=True)
         return refused
 
-    async def _unwritten(self, connection: Connection, rows: Rows, part: list[str]) -> list[str]:
-        return [] if await self._written(connection, rows) else part
-
-    def _together(
-        self, minute: int, candles: list[Candle], books: list[tuple[float, float]], reference: float
-    ) -> Rows:
-        """Add a minute of several symbols to the board and compute their rows. Runs beside the event loop."""
-        self._board.append(minute, candles, books, reference)
-        symbols = [candle.symbol for candle in candles]
+    def _together(self, minute: int, symbols: list[str]) -> Rows:
+        """Compute the rows of a minute that is on the board. Runs beside the event loop."""
         columns = self._board.together(symbols, minute + MINUTE_MS)
         result = compute_instant(columns)
         return Rows(symbols, result, _lacking(columns.part(MAX_WINDOW - CROSS_WINDOW, MAX_WINDOW), result))
@@ -386,7 +389,7 @@ class FeatureTask:
         """The windows of several symbols' newest ``rows`` minutes; of the books what these rows need."""
         books_from = max(start, end - (_BOOK_DEPTH + rows) * MINUTE_MS)
         return await windows.load_windows(
-            connection, symbols, start, end, books_from=books_from, executor=self._thread
+            connection, symbols, start, end, books_from=books_from, executor=self._threads
         )
 
     async def _written(self, connection: Connection, rows: Rows) -> bool:

@@ -55,7 +55,10 @@ def test_symbols_in_any_order_and_some_of_them() -> None:
         board.put(symbol, minutes(symbol, -WINDOW, 0))
     append(board, 0, "SOLUSDT", "BTCUSDT")
     some = board.together(("SOLUSDT", "BTCUSDT"), at(1))
-    equal(some.part(0, WINDOW), Columns.stack([minutes(symbol, 1 - WINDOW, 1) for symbol in ("SOLUSDT", "BTCUSDT")]))
+    equal(
+        some.part(0, WINDOW),
+        Columns.stack([minutes(symbol, 1 - WINDOW, 1) for symbol in ("SOLUSDT", "BTCUSDT")]),
+    )
     assert board.end("ETHUSDT") == at(0)
     equal(board.columns("ETHUSDT"), minutes("ETHUSDT", -WINDOW, 0))
     append(board, 0, "ETHUSDT")

@@ -102,26 +102,27 @@ def compute_instant(columns: Minutes, last: int = 1) -> Result:
     if not 1 <= last <= n:
         raise ValueError(f"{n or 'no'} minutes, at least {max(last, 1)} needed")
     values = np.full((len(REGISTRY), last, symbols), np.nan)
-    missing = _counted(columns.state == MISSING)
+    missing = _Counted(columns.state, MISSING, last)
     with np.errstate(all="ignore"):
         for window, those in _by_window():
             rows = min(last, n - window + 1)
             if rows < 1:
                 continue
-            unknown = _within(missing, window, rows).T > 0
             # Short windows are quickest for all symbols at once; long ones are more than a cache holds.
             most = max(_ROWS_LEAST, _CELLS_MOST // (window + rows))
             for first in range(0, symbols, most):
                 part = columns.part(n - rows - window + 1, n, slice(first, first + most))
                 for place, feature in those:
                     values[place, last - rows :, first : first + most] = feature.compute(part)[..., -rows:].T
-            for place, _ in those:
-                values[place, last - rows :][unknown] = np.nan
+            if missing.any:
+                unknown = missing.within(window, rows).T > 0
+                for place, _ in those:
+                    values[place, last - rows :][unknown] = np.nan
     values[~np.isfinite(values)] = np.nan
     return Result(
         time=np.tile(columns.time[n - last :] + MINUTE_MS, symbols),
         values=values.reshape(len(REGISTRY), last, symbols).transpose(2, 1, 0).reshape(-1, len(REGISTRY)),
-        window_coverage=_within(_counted(columns.state == PRESENT), MAX_WINDOW, last).ravel() / MAX_WINDOW,
+        window_coverage=_Counted(columns.state, PRESENT, last).within(MAX_WINDOW, last).ravel() / MAX_WINDOW,
         emit=(columns.state[:, n - last :] == PRESENT).ravel(),
     )
 
@@ -134,18 +135,28 @@ def _by_window() -> list[tuple[int, list[tuple[int, Feature]]]]:
     return sorted(groups.items())
 
 
-def _counted(minutes: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """How many are true before each minute, and behind the last."""
-    symbols, n = minutes.shape
-    counts = np.zeros((n + 1, symbols), dtype=np.int32).T
-    np.cumsum(minutes, axis=1, out=counts[:, 1:])
-    return counts
+class _Counted:
+    """How many minutes of a kind lie in the windows that end with each of the ``last`` minutes, by symbol."""
 
+    def __init__(self, state: NDArray[np.uint8], kind: int, last: int) -> None:
+        self._found = state == kind
+        self.any = bool(self._found.any())
+        self._before: NDArray[np.int32] | None = None
+        if last > 1 and self.any:
+            symbols, n = state.shape
+            self._before = np.zeros((n + 1, symbols), dtype=np.int32).T
+            np.cumsum(self._found, axis=1, out=self._before[:, 1:])
 
-def _within(counts: NDArray[np.int32], window: int, last: int) -> NDArray[np.int32]:
-    """How many of ``_counted`` lie in the windows that end with each of the ``last`` minutes."""
-    ends = np.arange(counts.shape[1] - last, counts.shape[1])
-    return counts[:, ends] - counts[:, np.maximum(ends - window, 0)]
+    def within(self, window: int, last: int) -> NDArray[np.int32]:
+        """The counts, (symbols, last)."""
+        symbols, n = self._found.shape
+        if not self.any:
+            return np.zeros((symbols, last), dtype=np.int32)
+        if self._before is None:
+            newest = self._found[:, max(0, n - window) :]
+            return np.add.reduce(newest, axis=1, dtype=np.int32, keepdims=True)
+        ends = np.arange(n + 1 - last, n + 1)
+        return self._before[:, ends] - self._before[:, np.maximum(ends - window, 0)]
 
 
 def _undefined(rows: int) -> Floats:

@@ -210,4 +210,6 @@ def _laid(memory: Floats, lead: tuple[int, ...], length: int) -> Floats:
 
     Every other minute, which a fold reads, is then made of whole pieces of memory.
     """
+    if len(lead) == 1:
+        return memory.reshape(length, lead[0]).T
     return np.moveaxis(memory.reshape((length, *lead)), 0, -1) if lead else memory

@@ -22,6 +22,7 @@ from marketdata.store.queries import QUERIES
 
 _HEADER_BYTES: Final = 19
 _TRAILER_BYTES: Final = 2
+_POSTGRES_EPOCH_MS: Final = 946_684_800_000
 
 
 async def newest_minutes(connection: Connection, symbols: Sequence[str]) -> dict[str, int]:
@@ -63,13 +64,12 @@ async def load_windows(
             if any(first <= start for first, _ in ranges)
         }
 
-    later = (seen - start) // MINUTE_MS
-    copied = _Copied(asked, reference, start, end, candles, books, later, outages, before)
+    copied = _Copied(asked, reference, start, end, candles, books, outages, before)
     return await asyncio.get_running_loop().run_in_executor(executor, _columns, copied, len(symbols))
 
 
 class _Copied(NamedTuple):
-    """What was read of ``asked``, the reference among them; the books from so many minutes ``later`` on."""
+    """What was read of ``asked``, the reference among them."""
 
     asked: list[str]
     reference: int
@@ -77,7 +77,6 @@ class _Copied(NamedTuple):
     end: int
     candles: memoryview
     books: memoryview
-    later: int
     outages: dict[str, list[tuple[int, int]]]
     before: dict[str, float | None]
 
@@ -89,11 +88,11 @@ async def _copy(connection: Connection, query: str, symbols: list[str], start: i
 
 
 def _rows(copied: memoryview, numbers: int) -> NDArray[Any]:
-    """Rows of two integers and so many numbers; raises ValueError where the bytes are something else."""
+    """Rows of a place, a time and so many numbers; raises ValueError where the bytes are something else."""
     layout = np.dtype(
         [
             ("fields", ">i2"),
-            ("place", [("size", ">i4"), ("value", ">i4")], (2,)),
+            ("place", [("size", ">i4"), ("value", ">i8")], (2,)),
             ("number", [("size", ">i4"), ("value", ">f8")], (numbers,)),
         ]
     )
@@ -106,15 +105,14 @@ def _rows(copied: memoryview, numbers: int) -> NDArray[Any]:
     return rows
 
 
-def _lay(
-    rows: NDArray[Any], names: Sequence[str], shape: tuple[int, int], later: int = 0
-) -> dict[str, Floats]:
+def _lay(rows: NDArray[Any], names: Sequence[str], shape: tuple[int, int], start: int) -> dict[str, Floats]:
     """Each number's (symbols, minutes), NaN where no row is; a minute's symbols lie side by side.
 
-    ``shape`` is (minutes, symbols), and the rows' minutes count from ``later`` on.
+    ``shape`` is (minutes, symbols), ``start`` the first minute (Unix ms).
     """
     minutes, symbols = shape
-    flat = (rows["place"]["value"][:, 1].astype(np.intp) + later) * symbols + rows["place"]["value"][:, 0]
+    places = rows["place"]["value"].astype(np.int64)
+    flat = (places[:, 1] // 1000 + _POSTGRES_EPOCH_MS - start) // MINUTE_MS * symbols + places[:, 0] - 1
     laid = {}
     for place, name in enumerate(names):
         values = np.full(minutes * symbols, np.nan)
@@ -126,8 +124,8 @@ def _lay(
 def _columns(copied: _Copied, count: int) -> Columns:
     asked, start, end = copied.asked, copied.start, copied.end
     n = (end - start) // MINUTE_MS
-    values = _lay(_rows(copied.candles, len(CANDLE_ROW) - 1), CANDLE_ROW[1:], (n, len(asked)))
-    values |= _lay(_rows(copied.books, len(BOOK)), BOOK, (n, len(asked)), copied.later)
+    values = _lay(_rows(copied.candles, len(CANDLE_ROW) - 1), CANDLE_ROW[1:], (n, len(asked)), start)
+    values |= _lay(_rows(copied.books, len(BOOK)), BOOK, (n, len(asked)), start)
     state = np.where(np.isnan(values["close"].T), MISSING, PRESENT).astype(np.uint8).T
     time = start + MINUTE_MS * np.arange(n, dtype=np.int64)
     for place, symbol in enumerate(asked):

@@ -1,5 +1,5 @@
 -- Book minutes, as by copy_window_candles.
-SELECT s.place::integer - 1, ((extract(epoch FROM b.time) - extract(epoch FROM $2::timestamptz)) / 60)::integer,
+SELECT s.place, b.time,
        b.spread_bps, b.imbalance
 FROM unnest($1::text[]) WITH ORDINALITY AS s (symbol, place),
      LATERAL (SELECT * FROM book_ticker_1m WHERE symbol = s.symbol AND time >= $2::timestamptz AND time < $3::timestamptz

@@ -1,6 +1,6 @@
--- The minutes [$2, $3) of the symbols $1, for a binary COPY: each row's symbol by its place in $1 and its minute by its
--- place in the range, both from 0. OFFSET 0 keeps it one index scan a symbol.
-SELECT s.place::integer - 1, ((extract(epoch FROM c.time) - extract(epoch FROM $2::timestamptz)) / 60)::integer,
+-- The minutes [$2, $3) of the symbols $1, for a binary COPY: each row's symbol by its place in $1, from 1. OFFSET 0
+-- keeps it one index scan a symbol.
+SELECT s.place, c.time,
        c.open, c.high, c.low, c.close, c.volume, c.quote_volume, c.trades::float8, c.taker_buy_volume,
        c.taker_buy_quote_volume
 FROM unnest($1::text[]) WITH ORDINALITY AS s (symbol, place),
