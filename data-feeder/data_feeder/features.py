@@ -50,6 +50,8 @@ TOGETHER_MOST: Final = 256
 """Symbols computed and written at once: while one part is written the next is computed, and to hand over a
 part's rows is no long turn of the event loop."""
 THREADS: Final = 2
+WRITTEN_MOST: Final = 128
+"""Rows in a statement: to encode more is a long turn of the event loop."""
 GATHER_SECONDS: Final = 0.05
 """Of more than TOGETHER_MOST symbols, candles of one minute are waited for until so long none has come, or as
 many have: to compute a single symbol's row costs a quarter of what a hundred's do."""
@@ -394,12 +396,14 @@ class FeatureTask:
 
     async def _written(self, connection: Connection, rows: Rows) -> bool:
         """Write live rows, unless what they were computed without has come: then return False."""
-        async with store.still_lacking(connection, rows.lacking) as sure:
+        written = 0
+        async with connection.transaction(), store.still_lacking(connection, rows.lacking) as sure:
             if not sure:
                 return False
-            written = await store.insert(
-                connection, [(rows.symbols, rows.result)], known_at=self._market.now_ms
-            )
+            for part in _statements(rows):
+                written += await store.insert(
+                    connection, [(part.symbols, part.result)], known_at=self._market.now_ms
+                )
         self._count("live", written, rows.result)
         return True
 
@@ -507,6 +511,17 @@ def _rows(symbols: list[str], window: Columns, count: int) -> Rows:
     result = compute_instant(window, count)
     lacking = [] if symbols == [REFERENCE] else _lacking(window, result)
     return Rows([symbol for symbol in symbols for _ in range(count)], result, lacking)
+
+
+def _statements(rows: Rows) -> Iterator[Rows]:
+    """The same rows for one statement each; those of several minutes of a symbol stay together."""
+    count = len(rows.result.time)
+    if isinstance(rows.symbols, str) or len(set(rows.symbols)) < count:
+        yield rows
+        return
+    for first in range(0, count, WRITTEN_MOST):
+        part = slice(first, first + WRITTEN_MOST)
+        yield Rows(rows.symbols[part], rows.result.part(part), rows.lacking)
 
 
 def _lacking(columns: Columns, result: Result) -> list[int]:

@@ -58,6 +58,10 @@ class Result:
     window_coverage: Floats
     emit: NDArray[np.bool_]
 
+    def part(self, rows: slice) -> Result:
+        """Some of the rows."""
+        return Result(self.time[rows], self.values[rows], self.window_coverage[rows], self.emit[rows])
+
 
 def compute(columns: Columns, last: int | None = None) -> Result:
     """Compute the row of every minute of one symbol, or of the ``last`` minutes only.

@@ -52,9 +52,7 @@ async def load_windows(
     seen = start if books_from is None else books_from
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         candles = await _copy(connection, "copy_window_candles", asked, start, end)
-        books = await _copy(
-            connection, "copy_window_books", asked, start if books_from is None else books_from, end
-        )
+        books = await _copy(connection, "copy_window_books", asked, seen, end)
         outages: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for record in await connection.fetch(QUERIES["windows_outages"], asked, start, end):
             outages[record["symbol"]].append((record["gap_start"], record["gap_end"]))
