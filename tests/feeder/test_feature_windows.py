@@ -97,7 +97,7 @@ async def test_a_start_has_its_windows_before_the_first_minute(
 async def test_symbols_with_the_same_stale_rows_are_computed_together(
     database: DatabaseSettings, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A repair of the reference reaches every symbol; one that has a hole at its end has its own last candle."""
+    """A repair of the reference reaches every symbol; one of them ends before the others."""
     await history(connection, 400)
     await connection.execute("DELETE FROM candles_1m WHERE symbol = 'SOLUSDT' AND time >= $1", at(-3))
     async with running(database):
