@@ -528,11 +528,17 @@ def run(options: Options) -> Report:
         Curve("a month by features", "features", "ms of CPU for a symbol's month", batch, slope(batch)),
     ]
     report.facts = {
-        "server": whole["server"], "symbols": market, "features": len(NAMES), "minutes": minutes,
-        "quotes_per_second": quotes, "burst_seconds": BURST_SECONDS,
-        "warm_up_seconds": round(whole["warm"], 2), "board_mb": round(whole["board"] / 1e6, 1), "rows_equal_to_batch": whole["right"],
+        "server": whole["server"],
+        "symbols": market,
+        "features": len(NAMES),
+        "minutes": minutes,
+        "quotes_per_second": quotes,
+        "burst_seconds": BURST_SECONDS,
+        "warm_up_seconds": round(whole["warm"], 2),
+        "board_mb": round(whole["board"] / 1e6, 1),
+        "rows_equal_to_batch": whole["right"],
         "cpu_ms_a_minute": round(statistics.median(steady["cpu"])),
-    }  # fmt: skip
+    }
     return report
 
 
