@@ -53,8 +53,10 @@ THREADS: Final = 2
 WRITTEN_MOST: Final = 128
 """Rows in a statement: to encode more is a long turn of the event loop."""
 GATHER_SECONDS: Final = 0.05
-"""Of more than TOGETHER_MOST symbols, candles of one minute are waited for until so long none has come, or as
-many have: to compute a single symbol's row costs a quarter of what a hundred's do."""
+"""Where many symbols are captured, candles of one minute are waited for until so long none has come, or
+TOGETHER_MOST have: to compute one symbol's row costs half of what a hundred's do."""
+GATHERED_FROM: Final = 32
+"""Symbols from which on that is worth the wait."""
 GATHER_MOST: Final = 0.25
 """Longer than this, in seconds, none waits for others."""
 LOADED_MOST: Final = 262_144
@@ -245,7 +247,7 @@ class FeatureTask:
     def _take_due(self) -> tuple[dict[str, list[Candle]], float]:
         """Take the candles whose rows wait for nothing, and how long the next of the others waits."""
         now = self._clock.monotonic()
-        if len(self._symbols) > TOGETHER_MOST > self._pending_count > 0:
+        if len(self._symbols) > GATHERED_FROM and 0 < self._pending_count < TOGETHER_MOST:
             left = min(self._newest, self._since + GATHER_MOST) + GATHER_SECONDS - now
             if left > 0:
                 return {}, left
