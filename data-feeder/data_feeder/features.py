@@ -59,8 +59,8 @@ GATHERED_FROM: Final = 32
 """Symbols from which on that is worth the wait."""
 GATHER_MOST: Final = 0.25
 """Longer than this, in seconds, none waits for others."""
-LOADED_MOST: Final = 262_144
-"""Symbols times minutes read from the database at once: some thirty megabytes."""
+LOADED_MOST: Final = 100_000
+"""Symbols times minutes read from the database at once: a dozen megabytes, twice while they are laid out."""
 _DEPTHS: Final = {**depths(), "reference_close": CROSS_WINDOW}
 _BOOK_DEPTH: Final = max(_DEPTHS.get(name, 0) for name in BOOK)
 
@@ -546,7 +546,7 @@ def _stops(window: Columns) -> NDArray[np.intp]:
 
 def _loaded_at_once(rows: int) -> int:
     """How many symbols' windows of so many rows are read at once."""
-    return max(1, min(TOGETHER_MOST // 2, LOADED_MOST // (MAX_WINDOW + rows)))
+    return max(1, LOADED_MOST // (MAX_WINDOW + rows))
 
 
 def _parts(whole: Sequence[T], most: int) -> Iterator[list[T]]:
