@@ -97,7 +97,7 @@ async def _minutes(settings: DatabaseSettings, market: dict[str, Any]) -> list[d
         settings, buffer, exchange, clock, symbols=SYMBOLS, head=HEAD, batch_max_rows=5000,
         on_commit=on_commit, on_gaps=lambda gaps: None,
     )  # fmt: skip
-    store.insert, asyncio.to_thread = insert, thread = _Timed(store.insert), _Timed(asyncio.to_thread)  # type: ignore[assignment]
+    store.insert, task._beside = insert, thread = _Timed(store.insert), _Timed(task._beside)  # type: ignore[assignment,method-assign]
     running = [asyncio.create_task(writer.run()), asyncio.create_task(task.run())]
     try:
         taken = []
@@ -126,7 +126,7 @@ async def _minutes(settings: DatabaseSettings, market: dict[str, Any]) -> list[d
             print(f"minute {minute + 1} of {MINUTES}", file=sys.stderr)
         return taken
     finally:
-        store.insert, asyncio.to_thread = insert._call, thread._call  # type: ignore[assignment]
+        store.insert = insert._call  # type: ignore[assignment]
         for one in running:
             one.cancel()
         await asyncio.gather(*running, return_exceptions=True)

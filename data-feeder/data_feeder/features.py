@@ -4,44 +4,69 @@ overtake the other."""
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from data_feeder.board import Board
+from data_feeder.board import LAG_MINUTES, Board
 from data_feeder.buffer import Item
 from data_feeder.patience import ReferencePatience
 from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock, MarketClock
 from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect, explain
-from marketdata.features.columns import PRESENT, REFERENCE, Columns
+from marketdata.features.columns import BOOK, PRESENT, REFERENCE, Columns
 from marketdata.features.cross import CROSS_WINDOW
 from marketdata.features.engine import Result, compute, compute_instant
-from marketdata.features.registry import MAX_WINDOW
+from marketdata.features.registry import MAX_WINDOW, depths
 from marketdata.log import get_logger
 from marketdata.models import MINUTE_MS, Candle
 from marketdata.settings import DatabaseSettings
 from marketdata.store import features as store
+from marketdata.store import windows
 from marketdata.store.books import BookMinute
+from marketdata.store.features import Stale
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = get_logger(__name__)
 
 STALE_POLL_SECONDS: Final = 1.0
+STALE_MOST: Final = 512
+"""Symbols whose stale rows are computed again before live ones are looked for between two statements."""
 CHUNK_MS: Final = 1440 * MINUTE_MS
 PENDING_MOST: Final = 20_000
 """Candles kept for the live path; beyond that their rows are left to ``mark_unfinished``."""
 BOOKS_MOST: Final = 1440
 """Book minutes of a symbol kept for candles still to come."""
-TOGETHER_MOST: Final = 64
-"""Symbols computed and written at once: what a core's cache holds, and no long turn of the event loop."""
+TOGETHER_MOST: Final = 256
+"""Symbols computed and written at once: while one part is written the next is computed, and to hand over a
+part's rows is no long turn of the event loop."""
+THREADS: Final = 2
+WRITTEN_MOST: Final = 128
+"""Rows in a statement: to encode more is a long turn of the event loop."""
+GATHER_SECONDS: Final = 0.05
+"""Where many symbols are captured, candles of one minute are waited for until so long none has come, or
+TOGETHER_MOST have: to compute one symbol's row costs half of what a hundred's do."""
+GATHERED_FROM: Final = 32
+"""Symbols from which on that is worth the wait."""
+GATHER_MOST: Final = 0.25
+"""Longer than this, in seconds, none waits for others."""
+LOADED_MOST: Final = 100_000
+"""Symbols times minutes read from the database at once: a dozen megabytes, twice while they are laid out."""
+_DEPTHS: Final = {**depths(), "reference_close": CROSS_WINDOW}
+_BOOK_DEPTH: Final = max(_DEPTHS.get(name, 0) for name in BOOK)
 
 
 class Rows(NamedTuple):
-    """Rows to be written: ``result``'s, of one symbol each or all of one.
+    """Rows to be written: ``result``'s, of the symbol of each or all of one.
 
     ``lacking`` are the minutes (Unix ms) of the reference that they were computed without.
     """
@@ -64,18 +89,28 @@ class FeatureTask:
         self.rows_written = 0
         self.newest_row: int | None = None
         self.problem: str | None = None
+        self.warm = False
+        """Whether the symbols' windows are in memory, as far as they are stored."""
         self._settings = settings
         self._market = market
         self._clock = clock
+        self._symbols = list(symbols)
         self._patience = ReferencePatience(captured=REFERENCE in symbols)
         self._pending: dict[str, list[Candle]] = defaultdict(list)
         self._pending_count = 0
-        self._since = 0.0
+        self._since = self._newest = 0.0
         self._books: dict[str, dict[int, BookMinute]] = defaultdict(dict)
-        self._board = Board(MAX_WINDOW)
+        self._board = Board(MAX_WINDOW, _DEPTHS)
+        # Few: each keeps arrays to compute in, and takes the interpreter from the sockets.
+        self._threads = ThreadPoolExecutor(THREADS, "features")
         self._overtaken: set[str] = set()
         self._overflowed = False
         self._work = asyncio.Event()
+
+    @property
+    def board_bytes(self) -> int:
+        """The memory of the windows."""
+        return self._board.nbytes
 
     def offer(self, batch: list[Item], books: list[BookMinute], exact: bool) -> None:
         """Take note of committed candles and book minutes; never waits.
@@ -104,6 +139,7 @@ class FeatureTask:
             self._pending_count = 0
             self._work.set()
             return
+        self._newest = now
         if not self._pending_count:
             self._since = now
         for item in head:
@@ -121,6 +157,8 @@ class FeatureTask:
                 )
                 try:
                     await store.mark_unfinished(connection)
+                    await self._warm_up(connection)
+                    self.warm = True
                     async for _ in self._serve(connection):
                         waits = delays(0.2, 10.0)
                         self.problem = None
@@ -135,6 +173,30 @@ class FeatureTask:
                 log.exception("features_failed")
             self._board.clear()
             await self._clock.sleep(next(waits))
+
+    async def _beside(self, call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """What ``call`` returns, run beside the event loop: the sockets must not be kept waiting."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, functools.partial(call, *args, **named)
+        )
+
+    async def _warm_up(self, connection: Connection) -> None:
+        """Bring the symbols onto the board, so that the first live minute is like any other.
+
+        Those with stale rows come when these are computed again.
+        """
+        newest = await windows.newest_minutes(connection, self._symbols)
+        stale = await store.stale_symbols(connection)
+        head = max(newest.values(), default=0)
+        ends: dict[int, list[str]] = defaultdict(list)
+        for symbol, minute in newest.items():
+            if symbol not in stale and minute > head - LAG_MINUTES * MINUTE_MS:
+                ends[minute + MINUTE_MS].append(symbol)
+        self._board.reserve(len(self._symbols))
+        for end, symbols in sorted(ends.items(), reverse=True):
+            for part in _parts(symbols, _loaded_at_once(0)):
+                window = await self._load(connection, part, end - MAX_WINDOW * MINUTE_MS, end, 1)
+                await self._beside(self._board.put_all, part, window)
 
     async def _serve(self, connection: Connection) -> AsyncIterator[None]:
         """Compute for ever; yields after each turn that succeeded."""
@@ -177,25 +239,18 @@ class FeatureTask:
         together, alone = self._sorted_out(due)
         closes = await self._reference_closes(connection, due)
         for minute, symbols in sorted(together.items()):
-            for part in _parts(self._board.in_order(symbols)):
-                candles = [due[symbol][0] for symbol in part]
-                books = [self._take_book(symbol, minute) for symbol in part]
-                rows = await asyncio.to_thread(
-                    self._together, minute, candles, books, closes.get(minute, np.nan)
-                )
-                if not await self._written(connection, rows):
-                    alone += part
-        references: dict[tuple[int, int], Columns] = {}
-        for symbol in alone:
-            while not await self._alone(connection, symbol, due[symbol], closes, references):
-                self._board.drop(symbol)
-                references.clear()
+            alone += await self._minute(connection, minute, symbols, due, closes.get(minute, np.nan))
+        await self._others(connection, alone, due, closes)
         metrics.FEATURE_SECONDS.observe(self._clock.monotonic() - since)
         return wait
 
     def _take_due(self) -> tuple[dict[str, list[Candle]], float]:
         """Take the candles whose rows wait for nothing, and how long the next of the others waits."""
         now = self._clock.monotonic()
+        if len(self._symbols) > GATHERED_FROM and 0 < self._pending_count < TOGETHER_MOST:
+            left = min(self._newest, self._since + GATHER_MOST) + GATHER_SECONDS - now
+            if left > 0:
+                return {}, left
         due: dict[str, list[Candle]] = {}
         kept: dict[str, list[Candle]] = defaultdict(list)
         soonest = STALE_POLL_SECONDS
@@ -236,67 +291,121 @@ class FeatureTask:
         closes = await store.load_reference(connection, start, end)
         return dict(zip(range(start, end, MINUTE_MS), closes.tolist(), strict=True))
 
-    def _together(
-        self, minute: int, candles: list[Candle], books: list[tuple[float, float]], reference: float
-    ) -> Rows:
-        """Add a minute of several symbols to the board and compute their rows. Runs beside the event loop."""
-        self._board.append(minute, candles, books, reference)
-        symbols = [candle.symbol for candle in candles]
-        columns = self._board.together(symbols, minute + MINUTE_MS)
-        result = compute_instant(columns)
-        return Rows(symbols, result, _lacking(columns, result))
-
-    async def _alone(
+    async def _minute(
         self,
         connection: Connection,
-        symbol: str,
-        candles: list[Candle],
-        closes: dict[int, float],
-        references: dict[tuple[int, int], Columns],
-    ) -> bool:
-        """Compute one symbol's rows, from the database where the board does not end before them.
+        minute: int,
+        symbols: list[str],
+        due: dict[str, list[Candle]],
+        reference: float,
+    ) -> list[str]:
+        """Compute a minute's rows of symbols that are on the board up to it, and return those not written.
 
-        ``references`` keeps the reference's minutes for the next symbol of the same turn, in which no mark is
-        taken: that halves the work of a start. False: its candle came meanwhile, and the rows were not
-        written.
+        While one part is written the next are computed.
         """
+        ordered = self._board.in_order(symbols)
+        candles = [due[symbol][0] for symbol in ordered]
+        books = [self._take_book(symbol, minute) for symbol in ordered]
+        await self._beside(self._board.append, minute, candles, books, reference)
+        refused: list[str] = []
+        parts = list(_parts(ordered, TOGETHER_MOST))
+        computing = [asyncio.ensure_future(self._beside(self._together, minute, part)) for part in parts]
+        try:
+            for part, rows in zip(parts, computing, strict=True):
+                if not await self._written(connection, await rows):
+                    refused += part
+        finally:
+            for rows in computing:
+                rows.cancel()
+            await asyncio.gather(*computing, return_exceptions=True)
+        return refused
+
+    def _together(self, minute: int, symbols: list[str]) -> Rows:
+        """Compute the rows of a minute that is on the board. Runs beside the event loop."""
+        columns = self._board.together(symbols, minute + MINUTE_MS)
+        result = compute_instant(columns)
+        return Rows(symbols, result, _lacking(columns.part(MAX_WINDOW - CROSS_WINDOW, MAX_WINDOW), result))
+
+    async def _others(
+        self,
+        connection: Connection,
+        symbols: list[str],
+        due: dict[str, list[Candle]],
+        closes: dict[int, float],
+    ) -> None:
+        """Compute the rows of candles that are not just the next ones on the board.
+
+        A minute between them came another way: a late frame, a repair, an outage. It may be stored, and its
+        stale mark settled, by now: what these rows see must not be older, and is read again.
+        """
+        spans: dict[tuple[int, int], list[str]] = defaultdict(list)
+        for symbol in symbols:
+            if not await self._from_board(connection, symbol, due[symbol], closes):
+                self._board.drop(symbol)
+                spans[due[symbol][0].time, due[symbol][-1].time + MINUTE_MS].append(symbol)
+        for (start, end), those in sorted(spans.items()):
+            for part in _parts(those, _loaded_at_once((end - start) // MINUTE_MS)):
+                for symbol in part:
+                    self._take_books(symbol, end)
+                while not await self._from_database(connection, part, start, end):
+                    pass
+
+    async def _from_board(
+        self, connection: Connection, symbol: str, candles: list[Candle], closes: dict[int, float]
+    ) -> bool:
+        """Compute a symbol's rows from the board, if it ends before them; return whether they are written."""
         start, end = candles[0].time, candles[-1].time + MINUTE_MS
-        known = self._board.end(symbol)
         count = (end - start) // MINUTE_MS
-        # A minute between them came another way: a late frame, a repair, an outage. It may be stored, and its
-        # stale mark settled, by now: what these rows see must not be older.
-        if known != start or count != len(candles) or (symbol != REFERENCE and start not in closes):
-            span = start - MAX_WINDOW * MINUTE_MS, end
-            if span not in references:
-                references[span] = await store.load_window(connection, REFERENCE, *span)
-            window = references[span]
-            if symbol != REFERENCE:
-                window = await store.load_window(connection, symbol, *span, window)
-            self._take_books(symbol, end)
-        else:
-            before = self._board.columns(symbol)
-            books = [
-                (b.time, b.spread_bps, b.imbalance) for b in self._take_books(symbol, end) if b.time >= start
-            ]
-            later = Columns.from_rows(start, end, [candle[1:] for candle in candles], (), books)
-            reference = [c.close if symbol == REFERENCE else closes[c.time] for c in candles]
-            window = before.followed_by(replace(later, reference_close=np.array(reference)))
-        # Off the event loop: what takes long must not keep the sockets waiting.
-        result = await asyncio.to_thread(compute, window, count)
+        if self._board.end(symbol) != start or count != len(candles):
+            return False
+        if symbol != REFERENCE and start not in closes:
+            return False
+        before = self._board.columns(symbol)
+        books = [
+            (b.time, b.spread_bps, b.imbalance) for b in self._take_books(symbol, end) if b.time >= start
+        ]
+        later = Columns.from_rows(start, end, [candle[1:] for candle in candles], (), books)
+        reference = [c.close if symbol == REFERENCE else closes[c.time] for c in candles]
+        window = before.followed_by(replace(later, reference_close=np.array(reference)))
+        result = await self._beside(compute, window, count)
         lacking = [] if symbol == REFERENCE else _lacking(window, result)
         if not await self._written(connection, Rows(symbol, result, lacking)):
             return False
-        self._board.put(symbol, window)
+        await self._beside(self._board.put, symbol, window)
         return True
+
+    async def _from_database(self, connection: Connection, symbols: list[str], start: int, end: int) -> bool:
+        """Compute the rows of the minutes ``[start, end)`` of several symbols from what is stored.
+
+        False: the reference's candle came meanwhile, and the rows were not written.
+        """
+        count = (end - start) // MINUTE_MS
+        window = await self._load(connection, symbols, start - (MAX_WINDOW - 1) * MINUTE_MS, end, count)
+        rows = await self._beside(_rows, symbols, window, count)
+        if not await self._written(connection, rows):
+            return False
+        await self._beside(self._board.put_all, symbols, window)
+        return True
+
+    async def _load(
+        self, connection: Connection, symbols: list[str], start: int, end: int, rows: int
+    ) -> Columns:
+        """The windows of several symbols' newest ``rows`` minutes; of the books what these rows need."""
+        books_from = max(start, end - (_BOOK_DEPTH + rows) * MINUTE_MS)
+        return await windows.load_windows(
+            connection, symbols, start, end, books_from=books_from, executor=self._threads
+        )
 
     async def _written(self, connection: Connection, rows: Rows) -> bool:
         """Write live rows, unless what they were computed without has come: then return False."""
-        async with store.still_lacking(connection, rows.lacking) as sure:
+        written = 0
+        async with connection.transaction(), store.still_lacking(connection, rows.lacking) as sure:
             if not sure:
                 return False
-            written = await store.insert(
-                connection, [(rows.symbols, rows.result)], known_at=self._market.now_ms
-            )
+            for part in _statements(rows):
+                written += await store.insert(
+                    connection, [(part.symbols, part.result)], known_at=self._market.now_ms
+                )
         self._count("live", written, rows.result)
         return True
 
@@ -316,52 +425,80 @@ class FeatureTask:
         return [waiting.pop(time) for time in [time for time in waiting if time < end]]
 
     async def _refresh(self, connection: Connection) -> bool:
-        """Compute one symbol's stale rows again; return False when there are none.
+        """Compute stale rows of some symbols again; return False when there are none."""
+        alike: dict[tuple[tuple[int, int], ...], list[Stale]] = defaultdict(list)
+        for one in await store.take_stales(connection, STALE_MOST):
+            alike[tuple(one.ranges)].append(one)
+        for ranges, those in alike.items():
+            chunks = _chunks(ranges)
+            minutes = max(((end - start) // MINUTE_MS for start, end in chunks), default=0)
+            for part in _parts(those, _loaded_at_once(minutes)):
+                await self._refresh_part(connection, part, chunks)
+        return bool(alike)
+
+    async def _refresh_part(
+        self, connection: Connection, part: list[Stale], chunks: list[tuple[int, int]]
+    ) -> None:
+        """Compute the same ranges of several symbols again.
 
         Live candles go first: after a chunk that finds some waiting, the rest is left for later.
         """
-        stale = await store.take_stale(connection)
-        if stale is None:
-            return False
-        # Its minutes of the reference go with its own: whichever of the two changed.
-        self._board.drop(stale.symbol)
+        symbols = [stale.symbol for stale in part]
+        # Their minutes of the reference go with their own: whichever of the two changed.
+        for symbol in symbols:
+            self._board.drop(symbol)
         rows = 0
         newest: Columns | None = None
-        for place, (start, end) in enumerate(_chunks(stale.ranges)):
-            while (again := await self._again(connection, stale.symbol, start, end)) is None:
+        for place, (start, end) in enumerate(chunks):
+            while (again := await self._again(connection, symbols, start, end)) is None:
                 pass
             written, window = again
             rows += written
             if place == 0:
-                newest = _up_to_the_last_candle(window)
+                newest = window
             if self._pending_count or self._overflowed:
                 await self._live(connection)
-                self._board.drop(stale.symbol)
+                for symbol in symbols:
+                    self._board.drop(symbol)
                 newest = None
         if newest is not None:
             # Else the next minute would read the same from the database: for every symbol, after a repair of
             # the reference.
-            self._board.put(stale.symbol, newest)
-        await store.settle_stale(connection, stale.ids)
+            await self._beside(self._put_up_to_the_last_candle, symbols, newest)
+        await store.settle_stale(connection, [id_ for stale in part for id_ in stale.ids])
         if rows:
-            log.info("features_recomputed", symbol=stale.symbol, rows=rows)
-        return True
+            log.info("features_recomputed", symbol=symbols[0], symbols=len(symbols), rows=rows)
+
+    def _put_up_to_the_last_candle(self, symbols: list[str], window: Columns) -> None:
+        stops = _stops(window)
+        for stop in np.unique(stops).tolist():
+            those = np.flatnonzero(stops == stop)
+            minutes = window.part(0, stop)
+            if len(those) < len(symbols):
+                minutes = minutes.of(those)
+            self._board.put_all([symbols[place] for place in those], minutes)
 
     async def _again(
-        self, connection: Connection, symbol: str, start: int, end: int
+        self, connection: Connection, symbols: list[str], start: int, end: int
     ) -> tuple[int, Columns] | None:
         """Compute the rows ``[start, end)`` (instants) from the database; return how many changed, and the
         minutes. None: the reference's candle came meanwhile, and the rows were not written.
         """
         first = start - (MAX_WINDOW + 1) * MINUTE_MS
-        window = await store.load_window(connection, symbol, first, end - MINUTE_MS)
-        result = await asyncio.to_thread(compute, window, (end - start) // MINUTE_MS)
-        lacking = [] if symbol == REFERENCE else _lacking(window, result)
-        async with store.still_lacking(connection, lacking) as sure:
+        count = (end - start) // MINUTE_MS
+        window = await self._load(connection, symbols, first, end - MINUTE_MS, count)
+        # A range reaches as far as a repaired candle will: mostly into minutes that have not been yet.
+        stop = int(_stops(window).max())
+        count -= len(window) - stop
+        if count < 1:
+            return 0, window
+        window = window.part(0, stop)
+        rows = await self._beside(_rows, symbols, window, count)
+        async with store.still_lacking(connection, rows.lacking) as sure:
             if not sure:
                 return None
-            written = await store.replace(connection, symbol, result, known_at=self._market.now_ms)
-        self._count("again", written, result)
+            written = await store.replace(connection, rows.symbols, rows.result, known_at=self._market.now_ms)
+        self._count("again", written, rows.result)
         return written, window
 
     def _count(self, path: str, written: int, result: Result) -> None:
@@ -369,6 +506,24 @@ class FeatureTask:
         metrics.FEATURE_ROWS.labels(path).inc(written)
         if result.emit.any():
             self.newest_row = max(self.newest_row or 0, int(result.time[result.emit].max()))
+
+
+def _rows(symbols: list[str], window: Columns, count: int) -> Rows:
+    """The rows of the newest ``count`` minutes of several symbols, (symbols, minutes)."""
+    result = compute_instant(window, count)
+    lacking = [] if symbols == [REFERENCE] else _lacking(window, result)
+    return Rows([symbol for symbol in symbols for _ in range(count)], result, lacking)
+
+
+def _statements(rows: Rows) -> Iterator[Rows]:
+    """The same rows for one statement each; those of several minutes of a symbol stay together."""
+    count = len(rows.result.time)
+    if isinstance(rows.symbols, str) or len(set(rows.symbols)) < count:
+        yield rows
+        return
+    for first in range(0, count, WRITTEN_MOST):
+        part = slice(first, first + WRITTEN_MOST)
+        yield Rows(rows.symbols[part], rows.result.part(part), rows.lacking)
 
 
 def _lacking(columns: Columns, result: Result) -> list[int]:
@@ -382,14 +537,21 @@ def _lacking(columns: Columns, result: Result) -> list[int]:
     return found
 
 
-def _up_to_the_last_candle(window: Columns) -> Columns:
-    real = np.flatnonzero(window.state == PRESENT)
-    return window.part(0, int(real[-1]) + 1 if len(real) else 0)
+def _stops(window: Columns) -> NDArray[np.intp]:
+    """Of each symbol, how many minutes there are up to its last candle."""
+    real = window.state == PRESENT
+    n = real.shape[1]
+    return np.where(real.any(axis=1), n - np.argmax(real[:, ::-1], axis=1), 0)
 
 
-def _parts(symbols: list[str]) -> Iterator[list[str]]:
-    for first in range(0, len(symbols), TOGETHER_MOST):
-        yield symbols[first : first + TOGETHER_MOST]
+def _loaded_at_once(rows: int) -> int:
+    """How many symbols' windows of so many rows are read at once."""
+    return max(1, LOADED_MOST // (MAX_WINDOW + rows))
+
+
+def _parts(whole: Sequence[T], most: int) -> Iterator[list[T]]:
+    for first in range(0, len(whole), most):
+        yield list(whole[first : first + most])
 
 
 def _chunks(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -52,6 +52,18 @@ async def test_window_queries(market: Connection, name: str) -> None:
     assert scans(plan) == []
 
 
+@pytest.mark.parametrize("name", ["copy_window_candles", "copy_window_books", "newest_candles"])
+async def test_windows_of_many_symbols_are_read_by_the_key(market: Connection, name: str) -> None:
+    await store(market, range(100))
+    await market.execute("ANALYZE candles_1m; SET enable_seqscan = off")
+    values = {"$1": "'{BTCUSDT,ETHUSDT}'", "$2": "'2023-03-24Z'", "$3": "'2023-03-25Z'"}
+    query = QUERIES[name]
+    for place, value in values.items():
+        query = query.replace(place, value)
+    plan = nodes(json.loads(await market.fetchval(f"EXPLAIN (FORMAT JSON) {query}"))[0]["Plan"])
+    assert [found for node in plan for found in scans(node)] == []
+
+
 async def test_a_look_at_the_minutes_opens_only_the_chunks_it_reads(market: Connection) -> None:
     """An audit of 13 months asks for days one by one: each must not open the whole history."""
     if await market.fetchval("SELECT server_kind()") == "plain":

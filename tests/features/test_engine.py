@@ -195,6 +195,24 @@ def test_an_instant_of_a_short_history_has_the_features_that_fit(n: int) -> None
     assert instant.window_coverage.tolist() == [n / MAX_WINDOW] * 2
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize("n", [70, MAX_WINDOW + 40])
+def test_several_instants_of_many_symbols_are_the_last_rows_of_each(n: int) -> None:
+    reference = seeded(n, seed=31)
+    symbols = [one.beside(reference) for one in (seeded(n), columns(gappy(n, seed=2)), seeded(n, seed=3))]
+    missing = n - 20
+    for name in (*PRICES, *FLOWS):
+        getattr(symbols[2], name)[missing] = np.nan
+    symbols[2].state[missing] = MISSING
+    together = compute_instant(Columns.stack(symbols), 33)
+    for place, minutes in enumerate(symbols):
+        rows = together.part(slice(33 * place, 33 * (place + 1)))
+        alone = compute(minutes, last=33)
+        np.testing.assert_allclose(rows.values, alone.values, rtol=0, atol=1e-9)
+        for name in ("time", "window_coverage", "emit"):
+            np.testing.assert_array_equal(getattr(rows, name), getattr(alone, name))
+
+
 def test_an_instant_needs_a_minute() -> None:
     with pytest.raises(ValueError, match="no minutes"):
         compute_instant(Columns.stack([seeded(3).part(0, 0)]))

@@ -45,7 +45,7 @@ def test_minutes_added_one_by_one_are_the_same_minutes() -> None:
     for n in range(2 * (LAG_MINUTES + SLACK_MINUTES) + 7):
         append(board, n, *SYMBOLS)
         right = Columns.stack([minutes(symbol, n + 1 - WINDOW, n + 1) for symbol in SYMBOLS])
-        equal(board.together(SYMBOLS, at(n + 1)), right)
+        equal(board.together(SYMBOLS, at(n + 1)).part(0, WINDOW), right)
     equal(board.columns("ETHUSDT"), minutes("ETHUSDT", n + 1 - WINDOW, n + 1))
 
 
@@ -55,12 +55,16 @@ def test_symbols_in_any_order_and_some_of_them() -> None:
         board.put(symbol, minutes(symbol, -WINDOW, 0))
     append(board, 0, "SOLUSDT", "BTCUSDT")
     some = board.together(("SOLUSDT", "BTCUSDT"), at(1))
-    equal(some, Columns.stack([minutes(symbol, 1 - WINDOW, 1) for symbol in ("SOLUSDT", "BTCUSDT")]))
+    equal(
+        some.part(0, WINDOW),
+        Columns.stack([minutes(symbol, 1 - WINDOW, 1) for symbol in ("SOLUSDT", "BTCUSDT")]),
+    )
     assert board.end("ETHUSDT") == at(0)
     equal(board.columns("ETHUSDT"), minutes("ETHUSDT", -WINDOW, 0))
     append(board, 0, "ETHUSDT")
     assert board.in_order(("SOLUSDT", "ETHUSDT", "BTCUSDT")) == list(SYMBOLS)
-    assert np.shares_memory(board.together(SYMBOLS, at(1)).close, board.together(SYMBOLS, at(1)).close)
+    one, other = (board.together(SYMBOLS, at(1)).part(0, WINDOW) for _ in range(2))
+    assert np.shares_memory(one.close, other.close)
 
 
 def test_symbols_out_of_step_are_right_or_gone() -> None:

@@ -135,9 +135,17 @@ class Columns:
         """The number of minutes."""
         return len(self.time)
 
-    def part(self, first: int, stop: int) -> Columns:
-        """The minutes ``first`` to ``stop`` (exclusive), as views of these arrays."""
-        return Columns(*(getattr(self, name)[..., first:stop] for name in _NAMES))
+    def part(self, first: int, stop: int, symbols: slice | None = None) -> Columns:
+        """The minutes ``first`` to ``stop`` (exclusive), as views; of some ``symbols`` only."""
+        if symbols is None:
+            return Columns(*(getattr(self, name)[..., first:stop] for name in _NAMES))
+        return Columns(
+            self.time[first:stop], *(getattr(self, name)[symbols, first:stop] for name in _NAMES[1:])
+        )
+
+    def of(self, symbols: NDArray[np.intp]) -> Columns:
+        """The same minutes of some symbols, by their places."""
+        return Columns(self.time, *(getattr(self, name)[symbols] for name in _NAMES[1:]))
 
     def followed_by(self, later: Columns, keep: int | None = None) -> Columns:
         """These minutes and then ``later``, which starts where these end; the last ``keep`` of them.

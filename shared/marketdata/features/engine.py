@@ -4,18 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marketdata.features.columns import MISSING, PRESENT, Columns, Floats
+from marketdata.features.feature import Feature
 from marketdata.features.registry import ACTIVE, MAX_WINDOW, REGISTRY
 from marketdata.models import MINUTE_MS
 
 CHUNK_ROWS: Final = 24_576
 """Rows computed at a time: memory stays that of days however long the batch. Fewer, and the minutes before
 each chunk, which are computed again, would cost more than what then fits a core's cache saves."""
+
+_CELLS_MOST: Final = 131_072
+"""Symbols times minutes of a column computed at a time: a megabyte."""
+_ROWS_LEAST: Final = 64
+"""Symbols computed at a time however long the window: beneath it, calls cost more than their work."""
+
+
+class Minutes(Protocol):
+    """Minutes of many symbols: ``Columns``, or whoever makes them of the part that is asked for."""
+
+    @property
+    def time(self) -> NDArray[np.int64]:
+        """As in Columns."""
+
+    @property
+    def state(self) -> NDArray[np.uint8]:
+        """As in Columns."""
+
+    def check(self) -> None:
+        """As in Columns."""
+
+    def part(self, first: int, stop: int, symbols: slice, /) -> Columns:
+        """Some minutes of some symbols."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +57,10 @@ class Result:
     values: Floats
     window_coverage: Floats
     emit: NDArray[np.bool_]
+
+    def part(self, rows: slice) -> Result:
+        """Some of the rows."""
+        return Result(self.time[rows], self.values[rows], self.window_coverage[rows], self.emit[rows])
 
 
 def compute(columns: Columns, last: int | None = None) -> Result:
@@ -63,36 +91,76 @@ def compute(columns: Columns, last: int | None = None) -> Result:
     )
 
 
-def compute_instant(columns: Columns) -> Result:
-    """Compute the rows of the newest minute of many symbols at once; ``columns`` is (symbols, minutes).
+def compute_instant(columns: Minutes, last: int = 1) -> Result:
+    """Compute the rows of the ``last`` minutes of many symbols at once: one symbol's, then the next one's.
 
-    A row is complete when ``columns`` holds MAX_WINDOW minutes; minutes before the first count as missing.
+    ``columns`` is (symbols, minutes). A row is complete when it holds the MAX_WINDOW minutes that end with
+    it; minutes before the first count as missing. It is quickest where the symbols of a minute lie side by
+    side in memory.
 
     Raises:
-        ValueError: columns of different lengths, minutes not consecutive, or no minute at all.
+        ValueError: columns of different lengths, minutes not consecutive, or fewer than ``last``.
     """
     columns.check()
     symbols, n = columns.state.shape
-    if not n:
-        raise ValueError("no minutes, at least one is needed")
-    values = _undefined(symbols)
-    parts: dict[int, Columns] = {}
+    if not 1 <= last <= n:
+        raise ValueError(f"{n or 'no'} minutes, at least {max(last, 1)} needed")
+    values = np.full((len(REGISTRY), last, symbols), np.nan)
+    missing = _Counted(columns.state, MISSING, last)
     with np.errstate(all="ignore"):
-        for place, feature in ACTIVE:
-            if feature.window > n:
+        for window, those in _by_window():
+            rows = min(last, n - window + 1)
+            if rows < 1:
                 continue
-            part = parts.get(feature.window)
-            if part is None:
-                part = parts[feature.window] = columns.part(n - feature.window, n)
-            values[:, place] = feature.compute(part)[..., -1]
-            values[np.any(part.state == MISSING, axis=1), place] = np.nan
+            # Short windows are quickest for all symbols at once; long ones are more than a cache holds.
+            most = max(_ROWS_LEAST, _CELLS_MOST // (window + rows))
+            for first in range(0, symbols, most):
+                part = columns.part(n - rows - window + 1, n, slice(first, first + most))
+                for place, feature in those:
+                    values[place, last - rows :, first : first + most] = feature.compute(part)[..., -rows:].T
+            if missing.any:
+                unknown = missing.within(window, rows).T > 0
+                for place, _ in those:
+                    values[place, last - rows :][unknown] = np.nan
     values[~np.isfinite(values)] = np.nan
     return Result(
-        time=np.full(symbols, columns.time[-1] + MINUTE_MS),
-        values=values,
-        window_coverage=np.count_nonzero(columns.state[:, -MAX_WINDOW:] == PRESENT, axis=1) / MAX_WINDOW,
-        emit=columns.state[:, -1] == PRESENT,
+        time=np.tile(columns.time[n - last :] + MINUTE_MS, symbols),
+        values=values.reshape(len(REGISTRY), last, symbols).transpose(2, 1, 0).reshape(-1, len(REGISTRY)),
+        window_coverage=_Counted(columns.state, PRESENT, last).within(MAX_WINDOW, last).ravel() / MAX_WINDOW,
+        emit=(columns.state[:, n - last :] == PRESENT).ravel(),
     )
+
+
+def _by_window() -> list[tuple[int, list[tuple[int, Feature]]]]:
+    """The features that have a window in common, and their places."""
+    groups: dict[int, list[tuple[int, Feature]]] = {}
+    for place, feature in ACTIVE:
+        groups.setdefault(feature.window, []).append((place, feature))
+    return sorted(groups.items())
+
+
+class _Counted:
+    """How many minutes of a kind lie in the windows that end with each of the ``last`` minutes, by symbol."""
+
+    def __init__(self, state: NDArray[np.uint8], kind: int, last: int) -> None:
+        self._found = state == kind
+        self.any = bool(self._found.any())
+        self._before: NDArray[np.int32] | None = None
+        if last > 1 and self.any:
+            symbols, n = state.shape
+            self._before = np.zeros((n + 1, symbols), dtype=np.int32).T
+            np.cumsum(self._found, axis=1, out=self._before[:, 1:])
+
+    def within(self, window: int, last: int) -> NDArray[np.int32]:
+        """The counts, (symbols, last)."""
+        symbols, n = self._found.shape
+        if not self.any:
+            return np.zeros((symbols, last), dtype=np.int32)
+        if self._before is None:
+            newest = self._found[:, max(0, n - window) :]
+            return np.add.reduce(newest, axis=1, dtype=np.int32, keepdims=True)
+        ends = np.arange(n + 1 - last, n + 1)
+        return self._before[:, ends] - self._before[:, np.maximum(ends - window, 0)]
 
 
 def _undefined(rows: int) -> Floats:

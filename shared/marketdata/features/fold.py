@@ -161,8 +161,7 @@ class _Tree:
         return one
 
     def _cut(self, one: Floats, length: int) -> Floats:
-        shape = (*self._lead, length)
-        return one[: math.prod(shape)].reshape(shape)
+        return _laid(one[: math.prod(self._lead) * length], self._lead, length)
 
     def _take(self, length: int) -> State:
         return tuple(self._cut(self._array(), length) for _ in self._single)
@@ -200,6 +199,17 @@ def quotient(dividend: Floats, divisor: Floats, length: int) -> Floats:
 
 def undefined(valid: Floats, length: int) -> Floats:
     """Room for ``length`` minutes like ``valid``, NaN before the newest, which are to be written."""
-    out = np.empty((*valid.shape[:-1], length))
+    lead = valid.shape[:-1]
+    out = _laid(np.empty(math.prod(lead) * length), lead, length)
     out[..., : length - valid.shape[-1]] = np.nan
     return out
+
+
+def _laid(memory: Floats, lead: tuple[int, ...], length: int) -> Floats:
+    """``memory`` as (symbols, minutes): minute after minute, of each all symbols side by side.
+
+    Every other minute, which a fold reads, is then made of whole pieces of memory.
+    """
+    if len(lead) == 1:
+        return memory.reshape(length, lead[0]).T
+    return np.moveaxis(memory.reshape((length, *lead)), 0, -1) if lead else memory

@@ -83,3 +83,12 @@ MAX_WINDOW: Final = max(feature.window for feature in REGISTRY)
 def names(version: int) -> tuple[str, ...]:
     """The names of a feature set, in the order of its values."""
     return tuple(feature.name for feature in REGISTRY if feature.since_version <= version)
+
+
+def depths() -> dict[str, int]:
+    """Minutes of each column that one row needs, its own included; none of what no feature reads."""
+    needed: dict[str, int] = {}
+    for _, feature in ACTIVE:
+        for name in feature.inputs:
+            needed[name] = max(feature.window, needed.get(name, 0))
+    return needed

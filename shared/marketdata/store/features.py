@@ -136,24 +136,37 @@ async def insert(connection: Connection, results: Results, *, known_at: int) -> 
     return await _write(connection, "insert_features", results, known_at, MAX_WINDOW)
 
 
-async def replace(connection: Connection, symbol: str, result: Result, *, known_at: int) -> int:
+async def replace(
+    connection: Connection, symbols: str | Sequence[str], result: Result, *, known_at: int
+) -> int:
     """Write rows computed again and return how many changed; equal ones keep their ``known_at``.
 
-    Times and the channel as for ``insert``.
+    ``symbols`` is that of all rows, or each row's own. Times and the channel as for ``insert``.
     """
-    return await _write(connection, "replace_features", [(symbol, result)], known_at)
+    return await _write(connection, "replace_features", [(symbols, result)], known_at)
 
 
 async def take_stale(connection: Connection) -> Stale | None:
-    """Return one symbol's stale ranges, None when there are none. They stay until ``settle_stale``.
+    """Return one symbol's stale ranges as ``take_stales`` does, None when there are none."""
+    return next(iter(await take_stales(connection, 1)), None)
 
-    Stored candles in front of a range that have no row yet are taken with it.
+
+async def take_stales(connection: Connection, most: int) -> list[Stale]:
+    """Return the stale ranges of some symbols, the newest first; ``most`` symbols at most.
+
+    They stay until ``settle_stale``. Stored candles in front of a range that have no row yet are taken, too.
     """
-    records = await connection.fetch(QUERIES["take_stale"])
-    if not records:
-        return None
-    ranges = merge([(r["from_time"], r["to_time"]) for r in records])
-    return Stale(records[0]["symbol"], [r["id"] for r in records], ranges)
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    ids: dict[str, list[int]] = {}
+    for record in await connection.fetch(QUERIES["take_stale"], most):
+        ranges.setdefault(record["symbol"], []).append((record["from_time"], record["to_time"]))
+        ids.setdefault(record["symbol"], []).append(record["id"])
+    return [Stale(symbol, ids[symbol], merge(those)) for symbol, those in ranges.items()]
+
+
+async def stale_symbols(connection: Connection) -> set[str]:
+    """Return the symbols that have stale rows."""
+    return {r["symbol"] for r in await connection.fetch("SELECT DISTINCT symbol FROM stale_features")}
 
 
 async def settle_stale(connection: Connection, ids: Sequence[int]) -> None:
