@@ -25,12 +25,17 @@ from marketdata.features.registry import MAX_WINDOW
 from marketdata.log import get_logger
 from marketdata.models import MINUTE_MS, Candle
 from marketdata.settings import DatabaseSettings
+from marketdata.shards import WHOLE, Shard
 from marketdata.store import features as store
+from marketdata.store import shards
+from marketdata.store import symbols as symbols_store
 from marketdata.store.books import BookMinute
 
 log = get_logger(__name__)
 
 STALE_POLL_SECONDS: Final = 1.0
+REFERENCE_POLL_SECONDS: Final = 0.05
+"""How often a shard without the reference looks for its candle, while rows wait for it."""
 CHUNK_MS: Final = 1440 * MINUTE_MS
 PENDING_MOST: Final = 20_000
 """Candles kept for the live path; beyond that their rows are left to ``mark_unfinished``."""
@@ -52,7 +57,10 @@ class Rows(NamedTuple):
 
 
 class FeatureTask:
-    """Keeps ``feature_values`` equal to what the stored candles say."""
+    """Keeps ``feature_values`` equal to what the stored candles say, of its ``shard`` alone.
+
+    ``symbols`` are those that all shards capture.
+    """
 
     def __init__(
         self,
@@ -60,6 +68,7 @@ class FeatureTask:
         market: MarketClock,
         clock: Clock,
         symbols: Sequence[str] = (),
+        shard: Shard = WHOLE,
     ) -> None:
         self.rows_written = 0
         self.newest_row: int | None = None
@@ -67,6 +76,9 @@ class FeatureTask:
         self._settings = settings
         self._market = market
         self._clock = clock
+        self._shard = shard
+        self._of: tuple[str, ...] | None = None
+        self._elsewhere = REFERENCE in symbols and not shard.has(REFERENCE)
         self._patience = ReferencePatience(captured=REFERENCE in symbols)
         self._pending: dict[str, list[Candle]] = defaultdict(list)
         self._pending_count = 0
@@ -120,7 +132,8 @@ class FeatureTask:
                     self._settings, "data-feeder-features", command_timeout=COMMAND_TIMEOUT
                 )
                 try:
-                    await store.mark_unfinished(connection)
+                    await self._claim(connection)
+                    await store.mark_unfinished(connection, self._of)
                     async for _ in self._serve(connection):
                         waits = delays(0.2, 10.0)
                         self.problem = None
@@ -135,6 +148,20 @@ class FeatureTask:
                 log.exception("features_failed")
             self._board.clear()
             await self._clock.sleep(next(waits))
+
+    async def _claim(self, connection: Connection) -> None:
+        """Wait until nobody else computes these symbols' rows. What came meanwhile is found unfinished."""
+        waits = delays(0.05, 1.0)
+        while others := await shards.claim(connection, self._shard):
+            problem = f"shard {self._shard} waits until others have stopped: {', '.join(others[:4])}"
+            if problem != self.problem:
+                log.warning("shard_taken", shard=str(self._shard), others=others)
+            self.problem = problem
+            await self._clock.sleep(next(waits))
+        self.problem = None
+        if self._shard.count > 1:
+            # Names that are no longer captured are repaired, too.
+            self._of = self._shard.part(sorted(await symbols_store.known(connection)))
 
     async def _serve(self, connection: Connection) -> AsyncIterator[None]:
         """Compute for ever; yields after each turn that succeeded."""
@@ -167,11 +194,14 @@ class FeatureTask:
         if self._overflowed:
             self._overflowed = False
             self._board.clear()
-            await store.mark_unfinished(connection)
+            await store.mark_unfinished(connection, self._of)
         for symbol in self._overtaken:
             self._board.drop(symbol)
         self._overtaken.clear()
+        soon = self._elsewhere and await self._look_for_reference(connection)
         since, (due, wait) = self._since, self._take_due()
+        if soon:
+            wait = min(wait, REFERENCE_POLL_SECONDS)
         if not due:
             return wait
         together, alone = self._sorted_out(due)
@@ -192,6 +222,16 @@ class FeatureTask:
                 references.clear()
         metrics.FEATURE_SECONDS.observe(self._clock.monotonic() - since)
         return wait
+
+    async def _look_for_reference(self, connection: Connection) -> bool:
+        """Ask the database for the candle that another shard captures; return whether to ask again soon."""
+        wanted = self._patience.wants(self._clock.monotonic())
+        if wanted is None:
+            return False
+        newest = await store.newest_reference(connection, wanted)
+        if newest is not None:
+            self._patience.stored(newest, self._clock.monotonic())
+        return newest is None
 
     def _take_due(self) -> tuple[dict[str, list[Candle]], float]:
         """Take the candles whose rows wait for nothing, and how long the next of the others waits."""
@@ -320,7 +360,7 @@ class FeatureTask:
 
         Live candles go first: after a chunk that finds some waiting, the rest is left for later.
         """
-        stale = await store.take_stale(connection)
+        stale = await store.take_stale(connection, self._of)
         if stale is None:
             return False
         # Its minutes of the reference go with its own: whichever of the two changed.

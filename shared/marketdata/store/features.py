@@ -82,6 +82,12 @@ async def load_reference(connection: Connection, start: int, end: int) -> Floats
     return closes
 
 
+async def newest_reference(connection: Connection, since: int) -> int | None:
+    """Return the newest stored minute (Unix ms) of the REFERENCE from ``since`` on, None where there is none."""
+    newest: int | None = await connection.fetchval(QUERIES["newest_reference"], REFERENCE, since)
+    return newest
+
+
 @asynccontextmanager
 async def still_lacking(connection: Connection, minutes: Sequence[int]) -> AsyncIterator[bool]:
     """Whether ``minutes`` (Unix ms) of the REFERENCE are not stored: True stays true until the block ends.
@@ -144,12 +150,13 @@ async def replace(connection: Connection, symbol: str, result: Result, *, known_
     return await _write(connection, "replace_features", [(symbol, result)], known_at)
 
 
-async def take_stale(connection: Connection) -> Stale | None:
+async def take_stale(connection: Connection, symbols: Sequence[str] | None = None) -> Stale | None:
     """Return one symbol's stale ranges, None when there are none. They stay until ``settle_stale``.
 
-    Stored candles in front of a range that have no row yet are taken with it.
+    Of ``symbols`` only; None: of any. Stored candles in front of a range that have no row yet are taken
+    with it.
     """
-    records = await connection.fetch(QUERIES["take_stale"])
+    records = await connection.fetch(QUERIES["take_stale"], symbols)
     if not records:
         return None
     ranges = merge([(r["from_time"], r["to_time"]) for r in records])
@@ -161,6 +168,9 @@ async def settle_stale(connection: Connection, ids: Sequence[int]) -> None:
     await connection.execute("DELETE FROM stale_features WHERE id = ANY ($1::bigint[])", list(ids))
 
 
-async def mark_unfinished(connection: Connection) -> None:
-    """Mark stored candles that have no feature row yet: a crash may lie between the two commits."""
-    await connection.execute(QUERIES["unfinished_features"])
+async def mark_unfinished(connection: Connection, symbols: Sequence[str] | None = None) -> None:
+    """Mark stored candles that have no feature row yet: a crash may lie between the two commits.
+
+    Of ``symbols`` only; None: of any.
+    """
+    await connection.execute(QUERIES["unfinished_features"], symbols)

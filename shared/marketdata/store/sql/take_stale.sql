@@ -1,10 +1,11 @@
 -- The stale ranges of the symbol whose newest is first, as far as the cache reaches back. A range that begins after
 -- stored candles without a row gets them too, as a mark that lasts: mark_unfinished looks behind the newest row
--- only, and once the range's own are written these are before it.
+-- only, and once the range's own are written these are before it. $1: of these symbols; null: of any.
 WITH taken AS (
     SELECT symbol, max(from_time) AS begins
     FROM stale_features
-    WHERE symbol = (SELECT symbol FROM stale_features ORDER BY to_time DESC, symbol LIMIT 1)
+    WHERE symbol = (SELECT symbol FROM stale_features WHERE $1::text[] IS NULL OR symbol = ANY ($1::text[])
+                    ORDER BY to_time DESC, symbol LIMIT 1)
     GROUP BY symbol
 ), unfinished AS (
     INSERT INTO stale_features (symbol, from_time, to_time)
