@@ -159,7 +159,7 @@ class FeatureTask:
             self.problem = problem
             await self._clock.sleep(next(waits))
         self.problem = None
-        if self._shard.count > 1:
+        if self._shard.of > 1:
             # Names that are no longer captured are repaired, too.
             self._of = self._shard.part(sorted(await symbols_store.known(connection)))
 

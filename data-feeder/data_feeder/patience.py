@@ -39,7 +39,7 @@ class ReferencePatience:
             self._came(candle.time, now - since)
 
     def stored(self, minute: int, now: float) -> None:
-        """Take note that the database has the reference's candle of ``minute``: another feeder captures it."""
+        """Take note that the reference's candle of ``minute`` is stored: another feeder captures it."""
         self._came(minute, now - self._since.get(minute, now))
 
     def wants(self, now: float) -> int | None:

@@ -198,7 +198,7 @@ class Feeder:
                     await self._buffer.drained()
 
     def _say_idle(self) -> None:
-        """Say that there is nothing to capture. An exit would be restarted for ever, and hold up a deployment."""
+        """Say that nothing is captured. An exit would be restarted for ever, and hold up a deployment."""
         settings = self._settings
         self._status.nothing_to_do = (
             f"SHARD={settings.shard} has none of the {len(settings.symbols)} SYMBOLS:"

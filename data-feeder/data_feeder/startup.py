@@ -61,10 +61,10 @@ async def prepare(
 ) -> Start:
     """Register the symbols of this shard and return what to stream.
 
-    Of the other shards' symbols nothing is touched, whatever their feeders do at this moment; a shard that has
-    none asks the exchange nothing. Waits for an exchange that is down; unless ``patient``, not where every
-    symbol is known from before. Raises ``UnknownSymbolError`` for a symbol it never had and ``WrongExchangeError`` when the database
-    holds another exchange's candles.
+    Of the other shards' symbols nothing is touched, whatever their feeders do at this moment; a shard that
+    has none asks the exchange nothing. Waits for an exchange that is down; unless ``patient``, not where
+    every symbol is known from before. Raises ``UnknownSymbolError`` for a symbol it never had and
+    ``WrongExchangeError`` when the database holds another exchange's candles.
     """
     own = settings.captured
     if not own:

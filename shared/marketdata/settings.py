@@ -153,8 +153,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "DB_HOST",
         BUNDLED_DB_HOST,
         _host,
-        "`timescaledb` is the bundled database; any other host is used instead of it. Of several, comma-separated,"
-        " the one that takes writes.",
+        "`timescaledb` is the bundled database; any other host is used instead of it. Of several,"
+        " comma-separated, the one that takes writes.",
     ),
     Setting("DB_PORT", "5432", _whole(1, 65535), "The database's port (on the host, for the bundled one)."),
     Setting("DB_NAME", "btc_ml_production", _identifier, "The database."),

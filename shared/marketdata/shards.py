@@ -11,17 +11,17 @@ SHARDS_MOST: Final = 256
 
 
 class Shard(NamedTuple):
-    """Feeder ``number`` (from 1) of ``count``."""
+    """Feeder ``number`` (from 1) of ``of``."""
 
     number: int
-    count: int
+    of: int
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
+        return f"{self.number}/{self.of}"
 
     def has(self, symbol: str) -> bool:
         """Whether this shard answers for an instrument, captured or not."""
-        return self.count == 1 or shard_of(symbol, self.count) == self.number
+        return self.of == 1 or shard_of(symbol, self.of) == self.number
 
     def part(self, symbols: Iterable[str]) -> tuple[str, ...]:
         """The instruments among ``symbols`` that this shard answers for, in their order."""
@@ -51,10 +51,8 @@ def parse(text: str) -> Shard:
     if found is None:
         raise ValueError("must be i/n, such as 1/2 and 2/2 for the two feeders of one database")
     shard = Shard(int(found[1]), int(found[2]))
-    if not 1 <= shard.count <= SHARDS_MOST:
+    if not 1 <= shard.of <= SHARDS_MOST:
         raise ValueError(f"must be i/n with an n from 1 to {SHARDS_MOST}")
-    if not 1 <= shard.number <= shard.count:
-        raise ValueError(
-            f"must be i/n with an i from 1 to n, here 1/{shard.count} to {shard.count}/{shard.count}"
-        )
+    if not 1 <= shard.number <= shard.of:
+        raise ValueError(f"must be i/n with an i from 1 to n, here 1/{shard.of} to {shard.of}/{shard.of}")
     return shard

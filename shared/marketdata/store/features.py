@@ -83,7 +83,7 @@ async def load_reference(connection: Connection, start: int, end: int) -> Floats
 
 
 async def newest_reference(connection: Connection, since: int) -> int | None:
-    """Return the newest stored minute (Unix ms) of the REFERENCE from ``since`` on, None where there is none."""
+    """Return the REFERENCE's newest stored minute (Unix ms) from ``since`` on, None where there is none."""
     newest: int | None = await connection.fetchval(QUERIES["newest_reference"], REFERENCE, since)
     return newest
 

@@ -19,19 +19,21 @@ _KEY: Final = 1_953_002
 async def claim(connection: Connection, shard: Shard) -> list[str]:
     """Take a shard for as long as this session lives; return who is in the way, else nothing.
 
-    Feeders ask one after the other, so that of two that come at once one has it. The server forgets a session whose
-    machine is gone, or whose process was killed in the middle of a statement, after half a minute at most.
+    Feeders ask one after the other, so that of two that come at once one has it. The server forgets a session
+    whose machine is gone, or whose process was killed in the middle of a statement, after half a minute at
+    most.
     """
     await connection.execute(
         "SELECT set_config('tcp_keepalives_idle', '10', false),"
         " set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '3', false),"
-        " set_config('tcp_user_timeout', '25000', false), set_config('client_connection_check_interval', '5s', false)"
+        " set_config('tcp_user_timeout', '25000', false),"
+        " set_config('client_connection_check_interval', '5s', false)"
     )
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('shards', 0))")
-        others = await connection.fetch(QUERIES["others_on_shards"], _KEY, shard.number, shard.count)
+        others = await connection.fetch(QUERIES["others_on_shards"], _KEY, shard.number, shard.of)
         if not others:
             await connection.execute(
-                "SELECT pg_advisory_lock($1::integer, $2::integer)", _KEY, 1000 * shard.count + shard.number
+                "SELECT pg_advisory_lock($1::integer, $2::integer)", _KEY, 1000 * shard.of + shard.number
             )
     return [f"{record['number']}/{record['count']} at {record['address']}" for record in others]
