@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-SHARDS_MOST: Final = 256
+SHARDS_MOST: Final = 64
+_DEAL: Final = 2876
+"""Of 4,000 shuffles of the names, the one that spreads the twenty busiest most evenly over 2 to 8 shards."""
 
 
 class Shard(NamedTuple):
@@ -42,7 +44,7 @@ def shard_of(symbol: str, count: int) -> int:
 
 
 def _draw(symbol: str, number: int) -> bytes:
-    return hashlib.sha256(f"{number}/{symbol}".encode()).digest()
+    return hashlib.sha256(f"{_DEAL}/{number}/{symbol}".encode()).digest()
 
 
 def parse(text: str) -> Shard:

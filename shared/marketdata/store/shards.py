@@ -12,7 +12,7 @@ from marketdata.database import Connection
 from marketdata.shards import Shard
 from marketdata.store.queries import QUERIES
 
-_KEY: Final = 1_953_002
+KEY: Final = 1_953_002
 """The first half of these advisory locks' keys; the second is ``1000 n + i``."""
 
 
@@ -31,9 +31,9 @@ async def claim(connection: Connection, shard: Shard) -> list[str]:
     )
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('shards', 0))")
-        others = await connection.fetch(QUERIES["others_on_shards"], _KEY, shard.number, shard.of)
+        others = await connection.fetch(QUERIES["others_on_shards"], KEY, shard.number, shard.of)
         if not others:
             await connection.execute(
-                "SELECT pg_advisory_lock($1::integer, $2::integer)", _KEY, 1000 * shard.of + shard.number
+                "SELECT pg_advisory_lock($1::integer, $2::integer)", KEY, 1000 * shard.of + shard.number
             )
     return [f"{record['number']}/{record['count']} at {record['address']}" for record in others]
