@@ -60,7 +60,7 @@ async def running(
     )
     archives = Archives(settings.archive_urls, market, clock, ExchangeGuard(pool, "BINANCE_ARCHIVE_URL"))
     probe = Probe(pool)
-    unheard = Silence(pool, nudge)
+    unheard = Silence(pool, market, nudge)
     health = HealthCheck(probe, exchange.state, totals, clock, unheard)
     backfill = Backfill(
         pool,

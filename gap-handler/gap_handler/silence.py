@@ -11,6 +11,7 @@ from gap_handler.nudge import Nudge
 from gap_handler.queries import QUERIES
 from gap_handler.tasks import Idle
 from marketdata import metrics
+from marketdata.clock import MarketClock
 from marketdata.log import get_logger
 from marketdata.minutes import floor_minute
 from marketdata.models import MINUTE_MS
@@ -28,12 +29,13 @@ _NAMED_MOST: Final = 10
 class Silence:
     """Opens gaps behind the newest candle of every symbol, whichever feeder should have brought it.
 
-    Where the market's clock stands, as it does while neither a feeder nor the exchange can be heard, nothing
-    is owed.
+    The exchange's time as this process hears it moves the market's clock, too: while all feeders are gone it
+    would stand, and nothing would be owed. It stands while nobody hears the exchange.
     """
 
-    def __init__(self, pool: asyncpg.Pool[Any], nudge: Nudge) -> None:
+    def __init__(self, pool: asyncpg.Pool[Any], market: MarketClock, nudge: Nudge) -> None:
         self._pool = pool
+        self._market = market
         self._nudge = nudge
         self._now = 0
         self._unheard: dict[str, int] = {}
@@ -53,6 +55,8 @@ class Silence:
     async def step(self) -> Idle | None:
         """Look once: record what is owed, and note who is silent."""
         async with borrow(self._pool) as connection:
+            if self._market.now_ms:
+                await connection.execute(QUERIES["advance_clock"], self._market.now_ms)
             now = await connection.fetchval(QUERIES["market"])
             before, self._now = self._now, now or 0
             if not before or self._now <= before:

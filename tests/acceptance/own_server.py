@@ -54,7 +54,7 @@ class OwnServer:
         self.log = log
         self._host = host
         self._options = {**_OPTIONS, "listen_addresses": host, **(options or {})}
-        self._port = standby_of._port if standby_of else free_port()
+        self._port: int = standby_of._port if standby_of else free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="md-storm-"))
         self._data = self._folder / "data"
         self._data.mkdir(mode=0o700)

@@ -12,6 +12,7 @@ from gap_handler.nudge import Nudge
 from gap_handler.silence import Silence
 from gap_handler.tasks import Idle
 from marketdata import database as db
+from marketdata.clock import MarketClock
 from marketdata.models import MINUTE_MS, Candle, Source
 from marketdata.settings import DatabaseSettings
 from marketdata.store.candles import Row, write
@@ -61,7 +62,7 @@ async def test_a_minute_that_had_ended_a_look_ago_is_owed(
     market: Connection,
     pool: asyncpg.Pool,  # type: ignore[type-arg]
 ) -> None:
-    silence = Silence(pool, Nudge())
+    silence = Silence(pool, MarketClock(), Nudge())
     assert await silence.step() is Idle.IDLE
     await at(market, 1.1)
     await bring(market, OTHER, 0)
@@ -84,12 +85,25 @@ async def test_where_the_markets_clock_stands_nothing_is_owed(
     market: Connection,
     pool: asyncpg.Pool,  # type: ignore[type-arg]
 ) -> None:
-    silence = Silence(pool, Nudge())
+    silence = Silence(pool, MarketClock(), Nudge())
     await at(market, 5)
     await silence.step()
     for _ in range(3):
         assert await silence.step() is Idle.IDLE
     assert await gaps(market) == []
+
+
+async def test_with_every_feeder_gone_the_exchange_is_heard_here(
+    market: Connection,
+    pool: asyncpg.Pool,  # type: ignore[type-arg]
+) -> None:
+    clock = MarketClock()
+    silence = Silence(pool, clock, Nudge())
+    for seconds in (130, 150):
+        clock.advance(NOON + seconds * 1000)
+        await silence.step()
+    assert sorted(await gaps(market)) == [(SYMBOL, 0, 2), (OTHER, 0, 2)]
+    assert await market.fetchval("SELECT market_now()") == NOON + 150_000
 
 
 async def test_however_long_nobody_looked_the_whole_tail_is_owed(
@@ -98,7 +112,7 @@ async def test_however_long_nobody_looked_the_whole_tail_is_owed(
 ) -> None:
     await register(market, symbol="SOLUSDT", history=START, now=NOW)
     await at(market, 3000)
-    silence = Silence(pool, Nudge())
+    silence = Silence(pool, MarketClock(), Nudge())
     await silence.step()
     await at(market, 3000.3)
     await silence.step()
@@ -109,7 +123,7 @@ async def test_symbols_are_named_after_three_minutes_and_until_they_are_heard(
     market: Connection,
     pool: asyncpg.Pool,  # type: ignore[type-arg]
 ) -> None:
-    silence = Silence(pool, Nudge())
+    silence = Silence(pool, MarketClock(), Nudge())
     await silence.step()
     named = []
     for n in range(1, 12):
@@ -132,7 +146,7 @@ async def test_nobody_waits_for_a_symbol_that_is_no_longer_expected(
     pool: asyncpg.Pool,  # type: ignore[type-arg]
 ) -> None:
     await market.execute("UPDATE symbols SET expected_until = market_now() WHERE symbol = $1", SYMBOL)
-    silence = Silence(pool, Nudge())
+    silence = Silence(pool, MarketClock(), Nudge())
     for n in range(1, 9):
         await bring(market, OTHER, n - 1)
         await at(market, n + 0.1)
