@@ -27,7 +27,7 @@ FROM history_completeness
 async def newest() -> None:
     """Read all over one connection."""
     connection = await asyncpg.connect(
-        host=os.environ["DB_HOST"],
+        host=os.environ["DB_HOST"].split(","),
         port=int(os.environ["DB_PORT"]),
         database=os.environ["DB_NAME"],
         user=os.environ["DB_USER"],

@@ -1,6 +1,6 @@
 """Says whether a database server can be reached: ``reach.py HOST PORT``. Prints the cause and exits 1 if not.
 
-Standard library only.
+Of several hosts (``a,b``) one is enough. Standard library only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,18 @@ def why_not(host: str, port: int) -> str:
     return ""
 
 
+def why_none(hosts: str, port: int) -> str:
+    """The causes of all of ``hosts``, or an empty string where one answers."""
+    causes = []
+    for host in hosts.split(","):
+        cause = why_not(host, port)
+        if not cause:
+            return ""
+        causes.append(cause)
+    return "; ".join(causes)
+
+
 if __name__ == "__main__":
-    cause = why_not(sys.argv[1], int(sys.argv[2]))
-    print(cause, end="")
-    sys.exit(1 if cause else 0)
+    reason = why_none(sys.argv[1], int(sys.argv[2]))
+    print(reason, end="")
+    sys.exit(1 if reason else 0)

@@ -14,9 +14,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 
+def first_host(environ: Mapping[str, str]) -> str:
+    """Of several hosts pgAdmin shows the first."""
+    return environ["DB_HOST"].split(",")[0]
+
+
 def pgpass(template: str, environ: Mapping[str, str]) -> str:
     """The filled-in password file. In its fields ``:`` and the backslash are escaped (libpq's rule)."""
-    escaped = {name: value.replace("\\", "\\\\").replace(":", "\\:") for name, value in environ.items()}
+    values = {**environ, "DB_HOST": first_host(environ)}
+    escaped = {name: value.replace("\\", "\\\\").replace(":", "\\:") for name, value in values.items()}
     lines = (line for line in template.splitlines() if line and not line.startswith("#"))
     return "".join(string.Template(line).substitute(escaped) + "\n" for line in lines)
 
@@ -25,7 +31,7 @@ def servers(template: str, environ: Mapping[str, str]) -> str:
     """The servers pgAdmin imports at its first start, pointed at the database that is in use."""
     document = json.loads(template)
     for server in document["Servers"].values():
-        server["Host"] = environ["DB_HOST"]
+        server["Host"] = first_host(environ)
         server["Port"] = int(environ["DB_PORT"])
         server["MaintenanceDB"] = environ["DB_NAME"]
         server["Username"] = environ["DB_USER"]

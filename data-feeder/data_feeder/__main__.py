@@ -43,7 +43,8 @@ def main() -> int:
         configure("data_feeder", settings.log_level)
         log.info(
             "starting",
-            symbols=settings.symbols,
+            symbols=settings.captured,
+            shard=str(settings.shard),
             database=repr(settings.database),
             stream=settings.stream_urls,
         )

@@ -28,7 +28,10 @@ from marketdata.features.registry import MAX_WINDOW, depths
 from marketdata.log import get_logger
 from marketdata.models import MINUTE_MS, Candle
 from marketdata.settings import DatabaseSettings
+from marketdata.shards import WHOLE, Shard
 from marketdata.store import features as store
+from marketdata.store import shards
+from marketdata.store import symbols as symbols_store
 from marketdata.store import windows
 from marketdata.store.books import BookMinute
 from marketdata.store.features import Stale
@@ -41,6 +44,8 @@ log = get_logger(__name__)
 STALE_POLL_SECONDS: Final = 1.0
 STALE_MOST: Final = 512
 """Symbols whose stale rows are computed again before live ones are looked for between two statements."""
+REFERENCE_POLL_SECONDS: Final = 0.05
+"""How often a shard without the reference looks for its candle, while rows wait for it."""
 CHUNK_MS: Final = 1440 * MINUTE_MS
 PENDING_MOST: Final = 20_000
 """Candles kept for the live path; beyond that their rows are left to ``mark_unfinished``."""
@@ -77,7 +82,10 @@ class Rows(NamedTuple):
 
 
 class FeatureTask:
-    """Keeps ``feature_values`` equal to what the stored candles say."""
+    """Keeps ``feature_values`` equal to what the stored candles say, of its ``shard`` alone.
+
+    ``symbols`` are those that all shards capture.
+    """
 
     def __init__(
         self,
@@ -85,6 +93,7 @@ class FeatureTask:
         market: MarketClock,
         clock: Clock,
         symbols: Sequence[str] = (),
+        shard: Shard = WHOLE,
     ) -> None:
         self.rows_written = 0
         self.newest_row: int | None = None
@@ -94,7 +103,10 @@ class FeatureTask:
         self._settings = settings
         self._market = market
         self._clock = clock
-        self._symbols = list(symbols)
+        self._symbols = shard.part(symbols)
+        self._shard = shard
+        self._of: tuple[str, ...] | None = None
+        self._elsewhere = REFERENCE in symbols and not shard.has(REFERENCE)
         self._patience = ReferencePatience(captured=REFERENCE in symbols)
         self._pending: dict[str, list[Candle]] = defaultdict(list)
         self._pending_count = 0
@@ -156,7 +168,8 @@ class FeatureTask:
                     self._settings, "data-feeder-features", command_timeout=COMMAND_TIMEOUT
                 )
                 try:
-                    await store.mark_unfinished(connection)
+                    await self._claim(connection)
+                    await store.mark_unfinished(connection, self._of)
                     await self._warm_up(connection)
                     self.warm = True
                     async for _ in self._serve(connection):
@@ -173,6 +186,20 @@ class FeatureTask:
                 log.exception("features_failed")
             self._board.clear()
             await self._clock.sleep(next(waits))
+
+    async def _claim(self, connection: Connection) -> None:
+        """Wait until nobody else computes these symbols' rows. What came meanwhile is found unfinished."""
+        waits = delays(0.05, 1.0)
+        while others := await shards.claim(connection, self._shard):
+            problem = f"shard {self._shard} waits until others have stopped: {', '.join(others[:4])}"
+            if problem != self.problem:
+                log.warning("shard_taken", shard=str(self._shard), others=others)
+            self.problem = problem
+            await self._clock.sleep(next(waits))
+        self.problem = None
+        if self._shard.of > 1:
+            # Names that are no longer captured are repaired, too.
+            self._of = self._shard.part(sorted(await symbols_store.known(connection)))
 
     async def _beside(self, call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """What ``call`` returns, run beside the event loop: the sockets must not be kept waiting."""
@@ -229,11 +256,14 @@ class FeatureTask:
         if self._overflowed:
             self._overflowed = False
             self._board.clear()
-            await store.mark_unfinished(connection)
+            await store.mark_unfinished(connection, self._of)
         for symbol in self._overtaken:
             self._board.drop(symbol)
         self._overtaken.clear()
+        soon = self._elsewhere and await self._look_for_reference(connection)
         since, (due, wait) = self._since, self._take_due()
+        if soon:
+            wait = min(wait, REFERENCE_POLL_SECONDS)
         if not due:
             return wait
         together, alone = self._sorted_out(due)
@@ -243,6 +273,16 @@ class FeatureTask:
         await self._others(connection, alone, due, closes)
         metrics.FEATURE_SECONDS.observe(self._clock.monotonic() - since)
         return wait
+
+    async def _look_for_reference(self, connection: Connection) -> bool:
+        """Ask the database for the candle that another shard captures; return whether to ask again soon."""
+        wanted = self._patience.wants(self._clock.monotonic())
+        if wanted is None:
+            return False
+        newest = await store.newest_reference(connection, wanted)
+        if newest is not None:
+            self._patience.stored(newest, self._clock.monotonic())
+        return newest is None
 
     def _take_due(self) -> tuple[dict[str, list[Candle]], float]:
         """Take the candles whose rows wait for nothing, and how long the next of the others waits."""
@@ -427,7 +467,7 @@ class FeatureTask:
     async def _refresh(self, connection: Connection) -> bool:
         """Compute stale rows of some symbols again; return False when there are none."""
         alike: dict[tuple[tuple[int, int], ...], list[Stale]] = defaultdict(list)
-        for one in await store.take_stales(connection, STALE_MOST):
+        for one in await store.take_stales(connection, STALE_MOST, self._of):
             alike[tuple(one.ranges)].append(one)
         for ranges, those in alike.items():
             chunks = _chunks(ranges)

@@ -35,9 +35,24 @@ class ReferencePatience:
         since = self._since.setdefault(candle.time, now)
         while len(self._since) > _MINUTES_MOST:
             self._since.pop(next(iter(self._since)))
-        if candle.symbol == REFERENCE and candle.time > self._newest:
-            self._newest = candle.time
-            if now - since <= REFERENCE_SECONDS:
+        if candle.symbol == REFERENCE:
+            self._came(candle.time, now - since)
+
+    def stored(self, minute: int, now: float) -> None:
+        """Take note that the reference's candle of ``minute`` is stored: another feeder captures it."""
+        self._came(minute, now - self._since.get(minute, now))
+
+    def wants(self, now: float) -> int | None:
+        """The newest minute, while its reference has not come and may still be punctual; else None."""
+        newest = max(self._since, default=0)
+        if newest <= self._newest or now - self._since[newest] > REFERENCE_SECONDS:
+            return None
+        return newest
+
+    def _came(self, minute: int, after: float) -> None:
+        if minute > self._newest:
+            self._newest = minute
+            if after <= REFERENCE_SECONDS:
                 self._in_vain.clear()
 
     def waits(self, candle: Candle, now: float) -> float:

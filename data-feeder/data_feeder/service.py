@@ -60,7 +60,9 @@ class Feeder:
         self._buffer = Buffer() if buffer is None else buffer
         metrics.WRITE_BUFFER.set_function(self._buffer.__len__)
         self._announcer = Announcer(settings.gap_handler_url, backfill_token)
-        self._features = FeatureTask(settings.database, self._market, self._clock, settings.symbols)
+        self._features = FeatureTask(
+            settings.database, self._market, self._clock, settings.symbols, settings.shard
+        )
         self._writer: Writer | None = None
         self._watchdog: Watchdog | None = None
         self._auditor: Auditor | None = None
@@ -77,6 +79,7 @@ class Feeder:
         verdict = judge(
             database_connected=database_connected,
             websocket_connected=bool(self._streams) and connected == len(self._streams),
+            nothing_to_do=self._status.nothing_to_do,
             silent=watchdog.silent if watchdog else [],
             exchange_problem=self._status.exchange_problem,
             buffered=len(self._buffer),
@@ -100,7 +103,8 @@ class Feeder:
             "last_feature_time": isoformat(row) if row else None,
             "market_time": isoformat(self._market.now_ms) if self._market.now_ms else None,
             "candles_buffered": len(self._buffer),
-            "symbols": len(self._settings.symbols),
+            "symbols": len(self._settings.captured),
+            "shard": str(self._settings.shard),
             "memory_mb": http.memory_mb(),
             "database_server": self._status.server_kind,
             "database_lacks": LACKING.get(self._status.server_kind, "") or None,
@@ -194,10 +198,24 @@ class Feeder:
                 async with asyncio.timeout(DRAIN_SECONDS):
                     await self._buffer.drained()
 
+    def _say_idle(self) -> None:
+        """Say that nothing is captured. An exit would be restarted for ever, and hold up a deployment."""
+        settings = self._settings
+        self._status.nothing_to_do = (
+            f"SHARD={settings.shard} has none of the {len(settings.symbols)} SYMBOLS:"
+            " take fewer shards, or stop this feeder"
+        )
+        log.warning("shard_empty", message=self._status.nothing_to_do)
+
     async def _work(self, group: asyncio.TaskGroup) -> None:
         settings, clock = self._settings, self._clock
         await database.wait_for_database(settings.database)
         start = await self._prepare()
+        if not settings.captured:
+            self._say_idle()
+            # What its shard captured once may still be repaired.
+            self._running = [group.create_task(self._features.run(), name="features")]
+            return
         if LACKING[self._status.server_kind]:
             log.warning("server_lacks", message=LACKING[self._status.server_kind])
         self._market.advance(start.now)

@@ -42,11 +42,11 @@ async def _listing(
     waits = delays(1.0, 30.0)
     while True:
         try:
-            answer = await first_answer(settings.api_urls, settings.symbols)
+            answer = await first_answer(settings.api_urls, settings.captured)
         except (ExchangeError, DecodeError) as error:
             status.exchange_problem = str(error)
             log.warning("exchange_unavailable", reason=str(error))
-            known = set(settings.symbols) <= await store.known(connection)
+            known = set(settings.captured) <= await store.known(connection)
             if known and not patient and await connection.fetchval("SELECT market_now()") is not None:
                 return None
             pause = error.retry_after if isinstance(error, RateLimitedError) else next(waits)
@@ -59,31 +59,37 @@ async def _listing(
 async def prepare(
     connection: Connection, settings: Settings, status: Status, clock: Clock, *, patient: bool = False
 ) -> Start:
-    """Register the symbols and return what to stream.
+    """Register the symbols of this shard and return what to stream.
 
-    Waits for an exchange that is down; unless ``patient``, not where every symbol is known from before.
-    Raises ``UnknownSymbolError`` for a symbol it never had and ``WrongExchangeError`` when the database
-    holds another exchange's candles.
+    Of the other shards' symbols nothing is touched, whatever their feeders do at this moment; a shard that
+    has none asks the exchange nothing. Waits for an exchange that is down; unless ``patient``, not where
+    every symbol is known from before. Raises ``UnknownSymbolError`` for a symbol it never had and
+    ``WrongExchangeError`` when the database holds another exchange's candles.
     """
+    own = settings.captured
+    if not own:
+        await store.retire(connection, settings.shard.part(await store.known(connection)))
+        status.exchange_problem = None
+        return Start([], 0, confirmed=True)
     listed = await _listing(connection, settings, status, clock, patient=patient)
     if listed is None:
         now = await connection.fetchval("SELECT market_now()")
-        return Start(list(settings.symbols), now, confirmed=False)
+        return Start(list(own), now, confirmed=False)
     await store.claim_exchange(connection, listed.exchange)
     registered = await store.known(connection)
-    problem = unknown_symbols(settings.symbols, listed, registered)
+    problem = unknown_symbols(own, listed, registered)
     if problem is not None:
         raise problem
     await connection.execute("SELECT advance_market_clock($1)", listed.server_time)
     await store.register(
         connection, listed.statuses, now_ms=listed.server_time, history_days=settings.history_days
     )
-    await store.retire_others(connection, settings.symbols)
-    for symbol in settings.symbols:
+    await store.retire(connection, sorted(set(settings.shard.part(registered)) - set(own)))
+    for symbol in own:
         if symbol not in listed.statuses:
             log.warning("symbol_delisted", symbol=symbol)
             await store.mark_delisted(connection, symbol)
-    streaming = [symbol for symbol in settings.symbols if symbol in listed.statuses]
+    streaming = [symbol for symbol in own if symbol in listed.statuses]
     log.info(
         "symbols_registered",
         symbols=streaming,

@@ -14,6 +14,7 @@ class Status:
         self.exchange_problem: str | None = "not asked yet"
         self.server_kind = "unknown"
         self.database_problem: str | None = None
+        self.nothing_to_do: str | None = None
         self.ready = False
 
 
@@ -40,8 +41,14 @@ def judge(
     features_problem: str | None = None,
     audit_problem: str | None = None,
     database_problem: str | None = None,
+    nothing_to_do: str | None = None,
 ) -> Verdict:
-    """Return the state of the service and, in plain words, why it is not better."""
+    """Return the state of the service and, in plain words, why it is not better.
+
+    ``nothing_to_do``: why this feeder captures nothing. Somebody wanted it to, so it is not all well.
+    """
+    if nothing_to_do is not None:
+        return Verdict("degraded", [nothing_to_do])
     reasons = []
     if exchange_problem is not None:
         reasons.append(f"exchange: {exchange_problem}")

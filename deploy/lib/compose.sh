@@ -23,6 +23,10 @@ why_no_docker() {
   fi
 }
 
+# More feeders on this machine (docs/scaling.md). A demo has one.
+MORE_FEEDERS=docker-compose.shards.yml
+has_more_feeders() { [[ $EXCHANGE != demo && -f $MORE_FEEDERS ]]; }
+
 # set_compose_files: chooses the files for EXCHANGE and DB_HOST.
 set_compose_files() {
   COMPOSE_FILES=(--file docker-compose.yml)
@@ -33,6 +37,7 @@ set_compose_files() {
     export DEMO_SYMBOLS DEMO_HISTORY_DAYS
   fi
   bundled_database || COMPOSE_FILES+=(--file deploy/docker/external-database.yml)
+  ! has_more_feeders || COMPOSE_FILES+=(--file "$MORE_FEEDERS")
   # Backups are files of whoever deploys. In a rootless engine that is what root is inside.
   BACKUP_USER=$(id -u):$(id -g)
   ! docker info --format '{{.SecurityOptions}}' 2>/dev/null | grep -q rootless || BACKUP_USER=0:0
@@ -73,4 +78,5 @@ docker_services() {
   ! bundled_database || echo timescaledb
   [[ $EXCHANGE != demo ]] || echo exchange-simulator
   printf '%s\n' data-feeder gap-handler pgadmin
+  ! has_more_feeders || sed -n 's/^  \(data-feeder-[0-9]*\):.*/\1/p' "$MORE_FEEDERS"
 }

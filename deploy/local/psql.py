@@ -18,6 +18,7 @@ def main(arguments: list[str]) -> None:
         "PGDATABASE": values["DB_NAME"],
         "PGUSER": values["DB_USER"],
         "PGPASSWORD": values["DB_PASSWORD"],
+        "PGTARGETSESSIONATTRS": "read-write" if "," in values["DB_HOST"] else "any",
     }
     program = str(cluster.wheel() / "bin" / "psql")
     os.execve(program, [program, *arguments], {**os.environ, **connection})

@@ -11,6 +11,7 @@ import psutil
 from gap_handler import completeness
 from gap_handler.exchange_state import ExchangeState
 from gap_handler.probe import Probe, Seen
+from gap_handler.silence import Silence
 from gap_handler.totals import Totals
 from marketdata.clock import Clock
 from marketdata.migrate.apply import LACKING
@@ -35,17 +36,25 @@ class Health(NamedTuple):
 
 
 def judge(
-    seen: Seen | str, exchange: ExchangeState, ended: list[str], troubles: Collection[str] = ()
+    seen: Seen | str,
+    exchange: ExchangeState,
+    ended: list[str],
+    troubles: Collection[str] = (),
+    unheard: str | None = None,
 ) -> tuple[Status, list[str]]:
     """Return the status and its reasons in plain words.
 
-    ``ended`` names tasks that stopped by themselves; ``troubles`` is what the database refuses at present.
+    ``ended`` names tasks that stopped by themselves; ``troubles`` is what the database refuses at present;
+    ``unheard`` says which symbols no feeder brings.
     """
     reasons = []
     status = Status.HEALTHY
     if not exchange.ok and exchange.reason:
         status = Status.DEGRADED
         reasons.append(exchange.reason)
+    if unheard is not None:
+        status = Status.DEGRADED
+        reasons.append(unheard)
     if isinstance(seen, str):
         status = Status.UNHEALTHY
         reasons.append(f"the database cannot be used: {seen}")
@@ -62,11 +71,14 @@ def judge(
 class HealthCheck:
     """Puts the report together; it takes two seconds at most, whatever hangs."""
 
-    def __init__(self, probe: Probe, exchange: ExchangeState, totals: Totals, clock: Clock) -> None:
+    def __init__(
+        self, probe: Probe, exchange: ExchangeState, totals: Totals, clock: Clock, silence: Silence
+    ) -> None:
         self._probe = probe
         self._exchange = exchange
         self._totals = totals
         self._clock = clock
+        self._silence = silence
         self._started = clock.monotonic()
         self._process = psutil.Process()
         self.ended: list[str] = []
@@ -75,7 +87,9 @@ class HealthCheck:
     async def look(self) -> Health:
         """Return the state of things now."""
         seen = await self._probe.look(DATABASE_SECONDS)
-        status, reasons = judge(seen, self._exchange, self.ended, self.troubles.values())
+        status, reasons = judge(
+            seen, self._exchange, self.ended, self.troubles.values(), self._silence.problem
+        )
         report: dict[str, Any] = {
             "status": status.value,
             "service": "gap_handler",

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from gap_handler import audit, monitor, scheduler, tasks
+from gap_handler import audit, monitor, scheduler, silence, tasks
 from gap_handler.api import create_app
 from gap_handler.archive.source import Archives
 from gap_handler.audit import Audit
@@ -22,6 +22,7 @@ from gap_handler.listing import Listings
 from gap_handler.nudge import Nudge
 from gap_handler.probe import Probe
 from gap_handler.server import Server
+from gap_handler.silence import Silence
 from gap_handler.totals import Totals
 from gap_handler.worker import LEASE_SECONDS, Worker
 from marketdata import database, lag
@@ -32,8 +33,9 @@ from marketdata.settings import Settings
 log = get_logger(__name__)
 
 _STOP_SECONDS: Final = 8.0
-# Heartbeats, the probe, the scheduler, the monitor, the audit, rollups and a few requests beside the workers.
-_SPARE_CONNECTIONS: Final = 10
+# Heartbeats, the probe, the scheduler, the monitor, the audit, silence, rollups and a few requests beside the
+# workers.
+_SPARE_CONNECTIONS: Final = 11
 
 
 @asynccontextmanager
@@ -58,7 +60,8 @@ async def running(
     )
     archives = Archives(settings.archive_urls, market, clock, ExchangeGuard(pool, "BINANCE_ARCHIVE_URL"))
     probe = Probe(pool)
-    health = HealthCheck(probe, exchange.state, totals, clock)
+    unheard = Silence(pool, market, nudge)
+    health = HealthCheck(probe, exchange.state, totals, clock, unheard)
     backfill = Backfill(
         pool,
         exchange,
@@ -88,6 +91,7 @@ async def running(
         *(("backfill", f"backfill-{number}", worker.step, 0.0) for number, worker in enumerate(workers, 1)),
         ("scheduler", "scheduler", jobs_due.step, scheduler.EVERY_SECONDS),
         ("rollups", "rollups", rollups.step, 0.0),
+        ("silence", "silence", unheard.step, silence.EVERY_SECONDS),
         ("ledger_monitor", "ledger_monitor", watch.look_at_ledger, monitor.EVERY_SECONDS),
         ("exchange_monitor", "exchange_monitor", watch.look_at_exchange, monitor.EVERY_SECONDS),
     ]

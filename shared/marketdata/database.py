@@ -90,13 +90,16 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
         tls = ssl.create_default_context()
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
+    hosts = settings.host.split(",")
     return {
-        "host": settings.host,
+        "host": hosts if len(hosts) > 1 else settings.host,
         "port": settings.port,
         "user": settings.user,
         "password": settings.password or None,
         "database": settings.name,
-        "ssl": None if settings.host.startswith("/") else tls,
+        "ssl": None if hosts[0].startswith("/") else tls,
+        # Which of several is the primary may change while we run: the one that takes writes.
+        "target_session_attrs": "any" if len(hosts) == 1 else "read-write",
         "timeout": 10,
         "server_settings": {"timezone": "UTC"},
     }

@@ -61,6 +61,9 @@ WEBSOCKET_RECONNECTS: Final = Counter(
 STREAMS_SILENT: Final = Counter(
     "streams_silent_total", "Times a kline stream said nothing for GAP_DETECTION_THRESHOLD seconds."
 )
+SYMBOLS_UNHEARD: Final = Gauge(
+    "symbols_unheard", "Symbols of which no feeder has stored a candle for 3 minutes; their gaps go by REST."
+)
 STREAM_FAILOVERS: Final = Counter(
     "stream_failovers_total", "Changes of the stream address that delivers, by the one taken.", ["address"]
 )

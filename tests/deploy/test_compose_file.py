@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,45 @@ def test_a_database_of_ones_own_replaces_the_bundled_one(checkout: Checkout, com
         environment = services[name]["environment"]
         assert (environment["DB_HOST"], environment["DB_PORT"]) == ("db.example.com", "6000")
         assert environment["DB_PASSWORD"] == "a $$b"
+
+
+def test_two_feeders_on_one_machine_differ_in_shard_port_and_name(
+    checkout: Checkout, compose: object
+) -> None:
+    (checkout.path / "docker-compose.shards.yml").write_text(
+        (ROOT / "deploy/docker/two-feeders.yml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    checkout.write_env("SYMBOLS=BTCUSDT,ETHUSDT\nDB_HOST=db1.example,db2.example\n")
+    done = checkout.steps(
+        "EXCHANGE=live\nSETTINGS=DB_HOST=db1.example,db2.example\nset_compose_files\n"
+        "compose config --format json; docker_services >services.txt"
+    )
+    services = json.loads(done.stdout)["services"]
+    first, second = services["data-feeder"], services["data-feeder-2"]
+    assert (first["environment"].pop("SHARD"), second["environment"].pop("SHARD")) == ("1/2", "2/2")
+    assert first["environment"] == second["environment"]
+    assert first["environment"]["DB_HOST"] == "db1.example,db2.example"
+    assert [port["published"] for port in first["ports"] + second["ports"]] == ["8080", "8081"]
+    differing = {"environment", "ports", "container_name"}
+    assert {name for name in first if first[name] != second.get(name)} <= differing
+    waited_for = (checkout.path / "services.txt").read_text().split()
+    assert waited_for == ["data-feeder", "gap-handler", "pgadmin", "data-feeder-2"]
+
+
+def test_a_demo_and_a_plain_deployment_have_one_feeder(checkout: Checkout) -> None:
+    plain = 'SETTINGS=DB_HOST=timescaledb\nset_compose_files\necho "${COMPOSE_FILES[@]}"'
+    assert "shards" not in checkout.steps(f"EXCHANGE=live\n{plain}").stdout
+    (checkout.path / "docker-compose.shards.yml").touch()
+    assert "docker-compose.shards.yml" in checkout.steps(f"EXCHANGE=live\n{plain}").stdout
+    settings = "setting() { echo x; }\n"
+    assert "shards" not in checkout.steps(f"EXCHANGE=demo\n{settings}{plain}").stdout
+
+
+def test_one_of_several_database_hosts_that_answers_is_enough(checkout: Checkout) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+        done = checkout.run("python3", "deploy/reach.py", "127.0.0.9,127.0.0.1", port)
+        assert (done.returncode, done.stdout) == (0, "")
+    done = checkout.run("python3", "deploy/reach.py", "127.0.0.9,127.0.0.1", port)
+    assert done.returncode == 1
+    assert done.stdout.count("refused") == 2

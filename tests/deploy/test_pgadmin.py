@@ -31,6 +31,13 @@ def test_the_server_is_the_one_in_use_and_names_the_password_file() -> None:
     assert "Password" not in server
 
 
+def test_of_several_hosts_the_first_is_shown() -> None:
+    environment = ENVIRONMENT | {"DB_HOST": "db1.example,db2.example"}
+    assert render.pgpass((PGADMIN / "pgpass").read_text(), environment).startswith("db1.example:5432:")
+    server = json.loads(render.servers((PGADMIN / "servers.json").read_text(), environment))["Servers"]["1"]
+    assert server["Host"] == "db1.example"
+
+
 def test_files_are_private_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "storage" / "pgpass"
     render.write_private(path, "one")

@@ -43,14 +43,26 @@ class Outcome(NamedTuple):
 
 
 async def _ensure_extension(connection: Connection) -> None:
+    if await connection.fetchval("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"):
+        return
     available = await connection.fetchval(
         "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
     )
     preloaded = await connection.fetchval(
-        "SELECT current_setting('shared_preload_libraries') LIKE '%timescaledb%'"
+        # An ordinary role may not ask. A server that offers the extension to such roles has it loaded.
+        "SELECT CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')"
+        " THEN current_setting('shared_preload_libraries') LIKE '%timescaledb%' ELSE true END"
     )
     if available and preloaded:
-        await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        try:
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        except asyncpg.InsufficientPrivilegeError:
+            raise SchemaError(
+                [
+                    "the server offers TimescaleDB, and this role may not create it:"
+                    " have CREATE EXTENSION timescaledb run in this database first, by a role that may"
+                ]
+            ) from None
 
 
 async def ensure_reader(connection: Connection, password: str) -> bool:

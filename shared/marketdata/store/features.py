@@ -82,6 +82,12 @@ async def load_reference(connection: Connection, start: int, end: int) -> Floats
     return closes
 
 
+async def newest_reference(connection: Connection, since: int) -> int | None:
+    """Return the REFERENCE's newest stored minute (Unix ms) from ``since`` on, None where there is none."""
+    newest: int | None = await connection.fetchval(QUERIES["newest_reference"], REFERENCE, since)
+    return newest
+
+
 @asynccontextmanager
 async def still_lacking(connection: Connection, minutes: Sequence[int]) -> AsyncIterator[bool]:
     """Whether ``minutes`` (Unix ms) of the REFERENCE are not stored: True stays true until the block ends.
@@ -146,19 +152,20 @@ async def replace(
     return await _write(connection, "replace_features", [(symbols, result)], known_at)
 
 
-async def take_stale(connection: Connection) -> Stale | None:
+async def take_stale(connection: Connection, symbols: Sequence[str] | None = None) -> Stale | None:
     """Return one symbol's stale ranges as ``take_stales`` does, None when there are none."""
-    return next(iter(await take_stales(connection, 1)), None)
+    return next(iter(await take_stales(connection, 1, symbols)), None)
 
 
-async def take_stales(connection: Connection, most: int) -> list[Stale]:
+async def take_stales(connection: Connection, most: int, symbols: Sequence[str] | None = None) -> list[Stale]:
     """Return the stale ranges of some symbols, the newest first; ``most`` symbols at most.
 
-    They stay until ``settle_stale``. Stored candles in front of a range that have no row yet are taken, too.
+    Of ``symbols`` only; None: of any. They stay until ``settle_stale``. Stored candles in front of a range that
+    have no row yet are taken, too.
     """
     ranges: dict[str, list[tuple[int, int]]] = {}
     ids: dict[str, list[int]] = {}
-    for record in await connection.fetch(QUERIES["take_stale"], most):
+    for record in await connection.fetch(QUERIES["take_stale"], most, symbols):
         ranges.setdefault(record["symbol"], []).append((record["from_time"], record["to_time"]))
         ids.setdefault(record["symbol"], []).append(record["id"])
     return [Stale(symbol, ids[symbol], merge(those)) for symbol, those in ranges.items()]
@@ -174,6 +181,9 @@ async def settle_stale(connection: Connection, ids: Sequence[int]) -> None:
     await connection.execute("DELETE FROM stale_features WHERE id = ANY ($1::bigint[])", list(ids))
 
 
-async def mark_unfinished(connection: Connection) -> None:
-    """Mark stored candles that have no feature row yet: a crash may lie between the two commits."""
-    await connection.execute(QUERIES["unfinished_features"])
+async def mark_unfinished(connection: Connection, symbols: Sequence[str] | None = None) -> None:
+    """Mark stored candles that have no feature row yet: a crash may lie between the two commits.
+
+    Of ``symbols`` only; None: of any.
+    """
+    await connection.execute(QUERIES["unfinished_features"], symbols)

@@ -36,11 +36,11 @@ async def mark_delisted(connection: Connection, symbol: str) -> None:
     )
 
 
-async def retire_others(connection: Connection, symbols: Sequence[str]) -> None:
-    """Expect no further minute of the instruments that are no longer captured; ``register`` undoes it."""
+async def retire(connection: Connection, symbols: Sequence[str]) -> None:
+    """Expect no further minute of instruments that are no longer captured; ``register`` undoes it."""
     await connection.execute(
-        "UPDATE symbols SET expected_until = coalesce(expected_until, market_now())"
-        " WHERE symbol <> ALL ($1::text[])",
+        "UPDATE symbols SET expected_until = market_now()"
+        " WHERE expected_until IS NULL AND symbol = ANY ($1::text[])",
         list(symbols),
     )
 

@@ -1,10 +1,11 @@
 -- The stale ranges of the $1 symbols whose newest is first, as far as the cache reaches back. A range that begins after
 -- stored candles without a row gets them too, as a mark that lasts: mark_unfinished looks behind the newest row
--- only, and once the range's own are written these are before it.
+-- only, and once the range's own are written these are before it. $2: of these symbols; null: of any.
 WITH taken AS (
     SELECT symbol, max(from_time) AS begins
     FROM stale_features
-    WHERE symbol IN (SELECT symbol FROM stale_features GROUP BY symbol ORDER BY max(to_time) DESC, symbol LIMIT $1)
+    WHERE symbol IN (SELECT symbol FROM stale_features WHERE $2::text[] IS NULL OR symbol = ANY ($2::text[])
+                     GROUP BY symbol ORDER BY max(to_time) DESC, symbol LIMIT $1)
     GROUP BY symbol
 ), unfinished AS (
     INSERT INTO stale_features (symbol, from_time, to_time)

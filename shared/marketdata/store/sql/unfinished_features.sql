@@ -1,5 +1,5 @@
 -- Stored candles newer than their symbol's newest feature row: a crash lay between the two commits. A
--- symbol whose candles all lie before the cache begins owes nothing.
+-- symbol whose candles all lie before the cache begins owes nothing. $1: of these symbols; null: of any.
 INSERT INTO stale_features (symbol, from_time, to_time)
 SELECT symbol, from_time, to_time
 FROM (
@@ -12,6 +12,7 @@ FROM (
          LATERAL (SELECT time AS oldest FROM candles_1m AS c WHERE c.symbol = symbols.symbol ORDER BY time LIMIT 1) AS o
          LEFT JOIN LATERAL (SELECT time AS newest_row FROM feature_values AS f
                             WHERE f.symbol = symbols.symbol ORDER BY time DESC LIMIT 1) AS r ON true
-    WHERE newest_row IS NULL OR newest_row < newest + interval '1 minute'
+    WHERE ($1::text[] IS NULL OR symbol = ANY ($1::text[]))
+      AND (newest_row IS NULL OR newest_row < newest + interval '1 minute')
 ) AS unfinished
 WHERE from_time < to_time
