@@ -18,10 +18,13 @@ from gap_handler.queries import QUERIES
 from gap_handler.verdict import delay_after
 from marketdata.binance.rest import RestCandle
 from marketdata.clock import MarketClock
+from marketdata.database import Connection
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
 from marketdata.models import MINUTE_MS, Source
-from marketdata.store import candles, ledger
+from marketdata.store import bulk, candles, ledger
+from marketdata.store.bulk import Block
+from marketdata.store.candles import Written
 from marketdata.store.ledger import Gap, Work
 
 log = get_logger(__name__)
@@ -135,10 +138,11 @@ class Backfill:
             file = self._archives.next_file(work.gap.symbol, missing)
             if file is None:
                 return recovered
-            rows = await self._archives.read(file, missing, progress)
+            found = await self._archives.read(file, missing, progress)
             try:
-                for part in candles.chunks(rows, lambda row: row.candle):
-                    written = await self._write(work, Run(file.start, file.end), part, Source.ARCHIVE)
+                await self._write(work, Run(file.start, file.end), found.impossible, Source.ARCHIVE)
+                for part in found.candles.chunks():
+                    written = await self._copy(work, part)
                     recovered += written
                     progress(written)
             except BaseException:
@@ -162,6 +166,12 @@ class Backfill:
             cursor = None if following is None else plan.next_missing(missing, following)
         return recovered, refused
 
+    async def _copy(self, work: Work, part: Block) -> int:
+        async with borrow(self._pool) as connection, connection.transaction():
+            written = await bulk.write(connection, part, source=Source.ARCHIVE, known_at=self._market.now_ms)
+            await self._renew(connection, work, written)
+        return written.inserted
+
     async def _write(self, work: Work, within: Run, rows: Sequence[RestCandle], source: Source) -> int:
         if not rows:
             return 0
@@ -171,15 +181,18 @@ class Backfill:
             written = await candles.write(
                 connection, [candles.Row(row.candle, known_at) for row in new], source=source
             )
-            # Last, so that a page that comes too late is undone as a whole.
-            await ledger.renew(
-                connection,
-                work.gap.id,
-                lease_seconds=self._lease_seconds,
-                recovered=written.inserted,
-                owner=work.owner,
-            )
+            await self._renew(connection, work, written)
         return written.inserted
+
+    async def _renew(self, connection: Connection, work: Work, written: Written) -> None:
+        """Count what was written. Last in its transaction: what comes too late is undone as a whole."""
+        await ledger.renew(
+            connection,
+            work.gap.id,
+            lease_seconds=self._lease_seconds,
+            recovered=written.inserted,
+            owner=work.owner,
+        )
 
     async def _listing_ended(self, work: Work, run: Run) -> bool:
         """Expect nothing from ``run`` on when the symbol is delisted; return whether it is."""

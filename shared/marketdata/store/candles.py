@@ -24,7 +24,7 @@ from marketdata.store.queries import QUERIES
 
 # The columnstore begins after 7 days of wall clock; a day's margin for a market clock that is behind.
 _MAY_BE_COLUMNAR_MS: Final = 6 * 86_400_000
-_CHUNK_MS: Final = 7 * 86_400_000
+CHUNK_MS: Final = 7 * 86_400_000
 
 Item = TypeVar("Item")
 
@@ -67,7 +67,7 @@ def chunks(rows: Iterable[Item], candle_of: Callable[[Item], Candle]) -> Iterato
 
     def chunk(item: Item) -> tuple[str, int]:
         candle = candle_of(item)
-        return candle.symbol, candle.time // _CHUNK_MS
+        return candle.symbol, candle.time // CHUNK_MS
 
     for _, part in groupby(sorted(rows, key=chunk), key=chunk):
         yield list(part)
