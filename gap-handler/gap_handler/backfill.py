@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -64,6 +65,7 @@ class Backfill:
         self._market = market
         self._confirm_seconds = confirm_seconds
         self._lease_seconds = lease_seconds
+        self._learning = asyncio.Lock()
 
     async def run(self, work: Work, progress: Callable[[int], None]) -> Report:
         """Work once over a leased gap or outage, and settle it.
@@ -76,15 +78,17 @@ class Backfill:
         first_kline = await self._listings.first_kline(gap.symbol)
         progress(0)
         recovered, refused, reasons = 0, set[int](), list[Finding]()
+        missing = await self._missing(work)
         if not work.is_outage:
-            recovered += await self._fetch_archives(work, progress)
+            recovered, missing = await self._fetch_archives(work, missing, progress)
         for _ in range(_MOST_ROUNDS):
-            written, seen = await self._fetch(work, progress)
+            written, seen = await self._fetch(work, missing, progress)
             recovered += written
             refused |= seen
             reasons = []
             again = False
-            for run in await self._missing(work):
+            missing = await self._missing(work) if missing else []
+            for run in missing:
                 finding = await outages.look(
                     self._exchange,
                     gap.symbol,
@@ -117,7 +121,12 @@ class Backfill:
             stored: int | None = await connection.fetchval(QUERIES["market"])
         self._market.advance(stored or 0)
         near = gap.end > self._market.now_ms - _NEAR_NOW_MS
-        if near or self._exchange.time_age > _TIME_KEEPS_SECONDS:
+        if not near and self._exchange.time_age <= _TIME_KEEPS_SECONDS:
+            return
+        before = self._exchange.time_age
+        async with self._learning:
+            if self._exchange.time_age < before:
+                return  # another worker has asked since this one wanted to know
             now = await self._exchange.server_time()
             async with borrow(self._pool) as connection:
                 await connection.execute(QUERIES["advance_clock"], now)
@@ -130,14 +139,12 @@ class Backfill:
             )
         return [Run(record["starts"], record["ends"]) for record in records]
 
-    async def _fetch_archives(self, work: Work, progress: Callable[[int], None]) -> int:
-        """Take what whole days the archives have; return the candles recovered. The rest is REST's."""
+    async def _fetch_archives(
+        self, work: Work, missing: list[Run], progress: Callable[[int], None]
+    ) -> tuple[int, list[Run]]:
+        """Take what whole days the archives have; return the candles recovered and what is left to REST."""
         recovered = 0
-        while True:
-            missing = await self._missing(work)
-            file = self._archives.next_file(work.gap.symbol, missing)
-            if file is None:
-                return recovered
+        while (file := self._archives.next_file(work.gap.symbol, missing)) is not None:
             found = await self._archives.read(file, missing, progress)
             try:
                 await self._write(work, Run(file.start, file.end), found.impossible, Source.ARCHIVE)
@@ -148,10 +155,13 @@ class Backfill:
             except BaseException:
                 self._archives.forget(file)
                 raise
+            missing = await self._missing(work)
+        return recovered, missing
 
-    async def _fetch(self, work: Work, progress: Callable[[int], None]) -> tuple[int, set[int]]:
+    async def _fetch(
+        self, work: Work, missing: list[Run], progress: Callable[[int], None]
+    ) -> tuple[int, set[int]]:
         """Page over what is missing; return the candles recovered and the minutes whose rows were refused."""
-        missing = await self._missing(work)
         recovered, refused = 0, set[int]()
         cursor = plan.next_missing(missing, work.gap.start)
         while cursor is not None:

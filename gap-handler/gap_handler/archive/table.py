@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from math import inf
 from operator import le, lt, mod
 from typing import IO, Any, Final
+
+import orjson
 
 from gap_handler.archive import rows
 from gap_handler.archive.files import File
@@ -18,11 +19,15 @@ from marketdata.errors import MarketDataError
 from marketdata.models import MINUTE_MS
 from marketdata.store.bulk import Block
 
-PIECE_BYTES: Final = 256 * 1024
-"""Unpacked bytes taken in one go, 1,700 lines or so: some milliseconds off the event loop."""
+PIECE_BYTES: Final = 128 * 1024
+"""Unpacked bytes taken in one go, 850 lines or so: 2 ms off the event loop."""
 _ALPHABET: Final = b"0123456789.,\n"
 _WIDTH: Final = 13
 """A line's twelve cells, and the end of the line as one of its own."""
+_COLUMNS: Final = (
+    ("d", 1), ("d", 2), ("d", 3), ("d", 4), ("d", 5), ("d", 7), ("q", 8), ("d", 9), ("d", 10),
+)  # fmt: skip
+"""What ``Candle`` has after its time, and where in a line (binance-public-data, "Klines")."""
 
 
 class OddError(MarketDataError):
@@ -46,59 +51,53 @@ def _pieces(packed: IO[bytes], stem: str) -> Iterator[bytes]:
 
 
 def _sound(columns: Sequence[array[Any]]) -> bool:
-    """Whether ``candle_problem`` finds nothing in any row; each comparison is false for NaN."""
-    _, opened, high, low, closed, volume, quote_volume, trades, buy, quote_buy = columns
+    """Whether ``candle_problem`` finds nothing in any row. JSON of ``_ALPHABET`` has no NaN and no sign."""
+    _, opened, high, low, closed, *_ = columns
     return (
-        all(map(lt, repeat(0.0), low))
+        min(low) > 0
         and all(map(le, low, opened))
         and all(map(le, low, closed))
         and all(map(le, opened, high))
         and all(map(le, closed, high))
-        and all(map(lt, high, repeat(inf)))
-        and min(trades) >= 0
-        and all(
-            all(map(le, repeat(0.0), amounts)) and all(map(lt, amounts, repeat(inf)))
-            for amounts in (volume, quote_volume, buy, quote_buy)
-        )
     )
 
 
 def decode(text: bytes, file: File, now_ms: int) -> Block:
     """Return the candles of whole lines: ascending minutes of the file, all of them over and possible.
 
-    Raises ``OddError`` for anything else, and where a number is not plain digits.
+    Raises ``OddError`` for anything else, and where a number is not written as JSON writes it.
     """
     if text.translate(None, _ALPHABET):
         raise OddError("more than digits, points and commas")
-    cells = text.replace(b"\n", b",\n,").split(b",")
+    try:
+        # Null marks the end of each line: no array takes one in the place of a number.
+        cells = orjson.loads(b"[" + text.replace(b"\n", b",null,") + b"0]")
+    except orjson.JSONDecodeError as error:
+        raise OddError(str(error)) from None
     count = len(cells) // _WIDTH
-    # The last end of a line has an empty cell behind it.
-    if len(cells) != count * _WIDTH + 1 or cells[_WIDTH - 1 :: _WIDTH] != [b"\n"] * count or not count:
+    if len(cells) != count * _WIDTH + 1 or cells[_WIDTH - 1 :: _WIDTH] != [None] * count or not count:
         raise OddError("not twelve columns")
 
-    def column(number: int) -> list[bytes]:
-        return cells[number:-1:_WIDTH]
+    def column(type_code: str, number: int) -> array[Any]:
+        return array(type_code, cells[number:-1:_WIDTH])
 
     try:
-        opens = list(map(int, column(0)))
-        unit = 1 if milliseconds(opens[0]) == opens[0] else 1000
-        if any(map(mod, opens, repeat(MINUTE_MS * unit))):
-            raise OddError("an open off the minute")
-        times = array("q", [time // unit for time in opens])
-        over = max(max(map(milliseconds, map(int, column(6)))), times[-1] + MINUTE_MS - 1)
-        prices = [array("d", map(float, column(number))) for number in (1, 2, 3, 4, 5, 7)]
-        trades = array("q", map(int, column(8)))
-        bought = [array("d", map(float, column(number))) for number in (9, 10)]
-    except (ValueError, OverflowError) as error:
+        opens, closes = column("q", 0), column("q", 6)
+        columns = tuple(column(kind, number) for kind, number in _COLUMNS)
+    except (TypeError, OverflowError) as error:
         raise OddError(str(error)) from None
+    unit = 1 if milliseconds(opens[0]) == opens[0] else 1000
+    if any(map(mod, opens, repeat(MINUTE_MS * unit))):
+        raise OddError("an open off the minute")
+    times = opens if unit == 1 else array("q", [time // unit for time in opens])
     if not (file.start <= times[0] and times[-1] < file.end and all(map(lt, times, times[1:]))):
         raise OddError("out of order, or of other days")
-    if over + SETTLING_MS >= now_ms:
+    if max(*map(milliseconds, closes), times[-1] + MINUTE_MS - 1) + SETTLING_MS >= now_ms:
         raise OddError("minutes that are not over")
-    columns: tuple[array[Any], ...] = (times, *prices, trades, *bought)
-    if not _sound(columns):
+    block = Block(file.symbol, (times, *columns))
+    if not _sound(block.columns):
         raise OddError("an impossible candle")
-    return Block(file.symbol, columns)
+    return block
 
 
 class Table:
