@@ -5,10 +5,10 @@ requests of a thousand rows a second can bring. By archive: rows a second of the
 simulator's archives (its files built beforehand, the gaps ending where the archives do), in turns with two
 floors that load the same rows, ready as Python tuples, in pieces of the same size on as many connections from
 one process: asyncpg's ``copy_records_to_table`` into a temporary table and one ``INSERT ... SELECT ... ON
-CONFLICT DO UPDATE`` of all columns. One floor's table has candles_1m's columns and primary key and nothing else; the other's is its twin,
-with its checks and its second index, and a hypertable where it is one. The floors download, unpack, parse and
-check nothing and keep no ledger. Gap size: seconds from a gap's row in the ledger to its being closed, by the
-route the handler chooses. The simulator is a process of its own.
+CONFLICT DO UPDATE`` of all columns. One floor's table has candles_1m's columns and primary key and nothing else;
+the other's is its twin, with its checks and its second index, and a hypertable where it is one. The floors
+download, unpack, parse and check nothing and keep no ledger. Gap size: seconds from a gap's row in the ledger to
+its being closed, by the route the handler chooses. The simulator is a process of its own.
 """
 
 from __future__ import annotations
