@@ -20,9 +20,11 @@ from marketdata.features.cross import CROSS_WINDOW
 from marketdata.features.registry import MAX_WINDOW
 from marketdata.models import Candle, Source
 from marketdata.store import candles
-from marketdata.store.candles import CHUNK_MS, Row, Written
+from marketdata.store.candles import Row, Written
 from marketdata.store.queries import QUERIES
 
+CHUNK_MS: Final = 7 * 86_400_000
+"""A chunk of the hypertable."""
 _TYPES: Final = "qddddddqdd"
 _COLUMNS: Final = (*Candle._fields, "source", "known_at")
 # The binary form of COPY (PostgreSQL's documentation of COPY, "Binary Format").
@@ -65,7 +67,11 @@ class Block:
             mine.extend(theirs)
 
     def chunks(self) -> Iterator[Block]:
-        """Yield parts that lie in one chunk of the table each: see ``candles.chunks``."""
+        """Yield parts that lie in one chunk of the table each.
+
+        A bulk load is a ``write`` a part: it then unpacks no more of the columnstore than it touches, and a
+        crash costs one part.
+        """
         at = 0
         while at < len(self):
             start = self.times[at] - self.times[at] % CHUNK_MS
