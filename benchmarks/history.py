@@ -8,7 +8,7 @@ one process: asyncpg's ``copy_records_to_table`` into a temporary table and one 
 CONFLICT DO UPDATE`` of all columns. One floor's table has the columns and the primary key of candles_1m and
 nothing else; the other's is its twin, with its checks and its second index. Both are hypertables where it is
 one. The floors download, unpack, parse and check nothing and keep no ledger. Gap size: seconds from a gap's
-row in the ledger to its being closed, by the route the handler chooses. The simulator is a process of its own.
+row in the ledger to its being closed, by the route the handler chooses. The simulator is another process.
 """
 
 from __future__ import annotations
