@@ -1,29 +1,36 @@
-"""Filling the history against its ceilings: ``python -m benchmarks.history [rest|archive] [days]``.
+"""Filling the history against its ceilings: ``python -m benchmarks.history [rest|archive|gap] [days]``.
 
 By REST: rows a second of a whole gap-handler at the simulator's REST, three symbols, as a share of what ten
 requests of a thousand rows a second can bring. By archive: rows a second of the same gap-handler at the
-simulator's archives (its files built beforehand), against the same rows copied to a staging table and
-upserted by one plain statement, in pieces of the same size on as many connections. The simulator is a process
-of its own.
+simulator's archives (its files built beforehand, the gaps ending where the archives do), in turns with two
+floors that load the same rows, ready as Python tuples, in pieces of the same size on as many connections from
+one process: asyncpg's ``copy_records_to_table`` into a temporary table and one ``INSERT ... SELECT ... ON
+CONFLICT DO UPDATE`` of all columns. One floor's table has the columns and the primary key of candles_1m and
+nothing else; the other's is its twin, with its checks and its second index. Both are hypertables where it is
+one. The floors download, unpack, parse and check nothing and keep no ledger. Gap size: seconds from a gap's
+row in the ledger to its being closed, by the route the handler chooses. The simulator is another process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import os
 import platform
 import socket
+import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import asyncpg
 import httpx
 import uvloop
 from tests.processes import database_environment
 
+from benchmarks.harness import Curve, Options, Report, Result, Target
 from benchmarks.server import fresh_database
 from gap_handler.archive.files import DAY_MS, File, month_of
 from gap_handler.ip_pool import REQUESTS_A_SECOND
@@ -33,48 +40,78 @@ from marketdata import database as db
 from marketdata.binance.rest import KLINES_LIMIT
 from marketdata.database import Connection
 from marketdata.minutes import isoformat
-from marketdata.models import Candle
-from marketdata.settings import DatabaseSettings, load
-from marketdata.store import candles
+from marketdata.models import MINUTE_MS, Candle
+from marketdata.settings import DatabaseSettings, Settings, load
+from marketdata.store.bulk import CHUNK_MS
 from marketdata.store.ledger import record_missing
 
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 NOW: Final = 1_772_539_230_000
 """2026-03-03T12:00:30Z."""
 END: Final = NOW - 30_000
+ARCHIVED: Final = END - END % DAY_MS - DAY_MS
+"""Where the archives end: yesterday and today are always asked for by REST."""
 WORKERS: Final = 5
-_STAGING = "CREATE TEMPORARY TABLE staging (LIKE candles_1m) ON COMMIT DELETE ROWS"
-_PLAIN = (
-    "INSERT INTO bare SELECT * FROM staging ON CONFLICT (symbol, time) DO UPDATE SET close = EXCLUDED.close"
+DAYS: Final = 150
+GAPS: Final = (1, 10, 100, 1_000, 10_000, 31 * 1440, 182 * 1440)
+"""Minutes; the last two are a month and half a year."""
+_ALL: Final = ", ".join(Candle._fields)
+_NUMBERS: Final = (*Candle._fields[2:], "source", "known_at")
+_STAGING: Final = "CREATE TEMPORARY TABLE staging (LIKE candles_1m) ON COMMIT DELETE ROWS"
+_FLOORS: Final = {
+    "bare": "CREATE TABLE bare (LIKE candles_1m); ALTER TABLE bare ADD PRIMARY KEY (symbol, time)",
+    "twin": "CREATE TABLE twin (LIKE candles_1m INCLUDING ALL)",
+}
+_HYPERTABLE: Final = (
+    "SELECT create_hypertable($1::text::regclass, by_range('time', interval '7 days'),"
+    " create_default_indexes => false)"
 )
-_BARE = "CREATE TABLE bare (LIKE candles_1m); ALTER TABLE bare ADD PRIMARY KEY (symbol, time)"
 
 
-async def fill(
-    database: DatabaseSettings, connection: Connection, api: str, archive: str, days: int
-) -> float:
-    """Open the gaps of a first start, and return the seconds until a gap-handler has closed them."""
+def say(text: str) -> None:
+    """Progress, for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+async def open_gaps(connection: Connection, days: int, end: int = END) -> None:
+    """Leave the database as a first start does: no candles, one gap a symbol, ``days`` up to ``end``."""
+    await connection.execute("TRUNCATE candles_1m, data_quality_logs, stale_features, symbols")
     await connection.execute("SELECT advance_market_clock($1)", NOW)
     for symbol in SYMBOLS:
         await connection.execute(
             "INSERT INTO symbols (symbol, status, history_start) VALUES ($1, 'TRADING', $2)",
             symbol,
-            END - days * DAY_MS,
+            end - days * DAY_MS,
         )
-        await record_missing(connection, symbol, END - days * DAY_MS, END, "start")
-    settings = load(
+        await record_missing(connection, symbol, end - days * DAY_MS, end, "start")
+
+
+async def closed(connection: Connection) -> None:
+    """Return once no gap is open."""
+    while await connection.fetchval("SELECT count(*) FROM data_quality_logs WHERE NOT resolved"):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+
+
+def settings_of(database: DatabaseSettings, api: str, archive: str) -> Settings:
+    """Return the gap-handler's settings."""
+    return load(
         {
             **database_environment(database),
             "BINANCE_API_URL": api,
             "BINANCE_ARCHIVE_URL": archive,
             "MAX_CONCURRENT_BACKFILLS": str(WORKERS),
+            "AUDIT_DAYS": "0",
         }
     )
-    started = time.perf_counter()
+
+
+async def fill(settings: Settings, connection: Connection, days: int, end: int = END) -> tuple[float, float]:
+    """Return the seconds, and those of this process's CPU, from a first start to closed gaps."""
+    await open_gaps(connection, days, end)
+    started, cpu = time.perf_counter(), time.process_time()
     async with running(settings, "", listen("127.0.0.1", 0)):
-        while await connection.fetchval("SELECT count(*) FROM data_quality_logs WHERE NOT resolved"):  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
-        return time.perf_counter() - started
+        await closed(connection)
+        return time.perf_counter() - started, time.process_time() - cpu
 
 
 @asynccontextmanager
@@ -106,84 +143,227 @@ async def simulator(days: int) -> AsyncIterator[str]:
 
 async def build_files(api: str, days: int) -> None:
     """Have the simulator build every file that will be asked for: that is not the gap-handler's time."""
+    files = set[File]()
+    for symbol in SYMBOLS:
+        at = END - days * DAY_MS
+        while at < END:
+            files.add(File(symbol, *month_of(at)))
+            files.add(File(symbol, at - at % DAY_MS, at - at % DAY_MS + DAY_MS))
+            at += DAY_MS
+    newest = max(file.end for file in files if file.monthly and file.end < END)
     async with httpx.AsyncClient(timeout=120, trust_env=False) as client:
-        for symbol in SYMBOLS:
-            at, files = END - days * DAY_MS, set[File]()
-            while at < END:
-                files.add(File(symbol, *month_of(at)))
-                files.add(File(symbol, at - at % DAY_MS, at - at % DAY_MS + DAY_MS))
-                at += DAY_MS
-            for file in sorted(file for file in files if file.monthly and file.end < END):
+        for file in sorted(files):
+            if file.end < END and (file.monthly or file.start >= newest):
                 await client.get(f"{api}{file.path}.CHECKSUM")
 
 
-async def plain_load(database: DatabaseSettings, rows: Sequence[Candle]) -> float:
-    """Return the seconds of COPY to a staging table and one plain upsert, a chunk each, no checks."""
-    work = list(candles.chunks(rows, lambda row: row))
+Piece = list[tuple[Any, ...]]
+
+
+async def stored(connection: Connection) -> list[Piece]:
+    """Return what the gap-handler has written, as tuples for COPY, a chunk of one symbol a piece."""
+    pieces: dict[tuple[str, int], Piece] = {}
+    rows = await connection.fetch(f"SELECT {_ALL}, source, known_at FROM candles_1m ORDER BY symbol, time")
+    for row in rows:
+        pieces.setdefault((row["symbol"], row["time"] // CHUNK_MS), []).append(tuple(row))
+    return list(pieces.values())
+
+
+async def plain_load(database: DatabaseSettings, table: str, pieces: Sequence[Piece]) -> tuple[float, float]:
+    """Return the seconds, and those of this process's CPU, of a COPY to staging and one upsert a piece."""
+    work = list(pieces)
+    upsert = (
+        f"INSERT INTO {table} SELECT * FROM staging ON CONFLICT (symbol, time) DO UPDATE SET "
+        + ", ".join(f"{name} = EXCLUDED.{name}" for name in _NUMBERS)
+    )
     connections = [await db.connect(database, "bench") for _ in range(WORKERS)]
+    await connections[0].execute(f"TRUNCATE {table}")
     for connection in connections:
         await connection.execute(_STAGING)
 
     async def load_some(connection: Connection) -> None:
         while work:
-            part = [(*row, "archive", NOW) for row in work.pop()]
+            part = work.pop()
             async with connection.transaction():
                 await connection.copy_records_to_table("staging", records=part)
-                await connection.execute(_PLAIN)
+                await connection.execute(upsert)
 
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*map(load_some, connections))
-    seconds = time.perf_counter() - started
+    spent = time.perf_counter() - started, time.process_time() - cpu
     for connection in connections:
         await connection.close()
-    return seconds
+    return spent
 
 
-async def measure(kind: str, days: int) -> dict[str, Any]:
-    """Fill a fresh database by ``rest`` or ``archive`` and return the figures."""
+async def server_of(connection: Connection) -> str:
+    """Return what the database is."""
+    return str(
+        await connection.fetchval(
+            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
+        )
+    )
+
+
+async def by_archive(report: Report, days: int, rounds: int) -> None:
+    """Rows a second from archives, beside the two floors."""
+    ours, floors = list[float](), {name: list[float]() for name in _FLOORS}
+    cpu = {name: list[float]() for name in ("ours", *_FLOORS)}
     async with fresh_database() as database, simulator(days + 2) as url:
         connection = await db.connect(database, "bench")
-        if kind == "archive":
-            await build_files(url, days)
-        seconds = await fill(database, connection, url, url if kind == "archive" else "off", days)
-        sources = dict(
-            tuple(r)
-            for r in await connection.fetch("SELECT source, count(*) FROM candles_1m GROUP BY source")
-        )
-        rows = sum(sources.values())
-        found: dict[str, Any] = {
-            "days": days,
-            "rows": sources,
-            "seconds": seconds,
-            "rows_per_second": rows / seconds,
-            "server": await connection.fetchval(
-                "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-            ),
-        }
-        if kind == "rest":
-            found["share_of_ceiling"] = rows / seconds / (REQUESTS_A_SECOND * KLINES_LIMIT)
-        else:
-            await connection.execute(_BARE)
-            records = await connection.fetch(
-                "SELECT symbol, time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,"
-                " taker_buy_quote_volume FROM candles_1m"
+        for statement in _FLOORS.values():
+            await connection.execute(statement)
+        if not (await server_of(connection)).startswith("plain"):
+            for name in _FLOORS:
+                await connection.execute(_HYPERTABLE, name)
+        say(f"archive: building the files of {days} days")
+        await build_files(url, days)
+        settings = settings_of(database, url, url)
+        pieces, count = list[Piece](), 0
+        for number in range(1, rounds + 1):
+            seconds, busy = await fill(settings, connection, days, ARCHIVED)
+            if not pieces:
+                pieces = await stored(connection)
+                count = sum(map(len, pieces))
+            ours.append(count / seconds)
+            cpu["ours"].append(busy / count * 1e6)
+            for name in _FLOORS:
+                seconds, busy = await plain_load(database, name, pieces)
+                floors[name].append(count / seconds)
+                cpu[name].append(busy / count * 1e6)
+            say(
+                f"archive: round {number} of {rounds}: {ours[-1]:,.0f} rows/s, floors "
+                + ", ".join(f"{name} {values[-1]:,.0f}" for name, values in floors.items())
             )
-            plain = await plain_load(database, [Candle(*record) for record in records])
-            found |= {"plain_rows_per_second": rows / plain, "ratio": plain / seconds}
+        sources = await connection.fetch("SELECT source, count(*) FROM candles_1m GROUP BY source")
+        report.facts["archive"] = {
+            "server": await server_of(connection),
+            "days": days,
+            "rows": {record["source"]: record["count"] for record in sources},
+            "client µs a row": {name: min(values) for name, values in cpu.items()},
+        }
         await connection.close()
-        return found
+    bare = "COPY to a temporary table and upsert into one with its primary key alone"
+    twin = "the same into a twin of candles_1m with its checks and its second index"
+    report.results.append(
+        Result("backfill by archive", "rows/s", ours, floors["bare"], bare, Target(">=", 0.70))
+    )
+    report.results.append(Result("backfill by archive beside a twin", "rows/s", ours, floors["twin"], twin))
 
 
-async def run(kinds: Sequence[str], days: int) -> dict[str, Any]:
+async def by_rest(report: Report, days: int, rounds: int) -> None:
+    """Rows a second by REST as a share of the limit's ceiling."""
+    ours, ceiling = list[float](), float(REQUESTS_A_SECOND * KLINES_LIMIT)
+    async with fresh_database() as database, simulator(days + 2) as url:
+        connection = await db.connect(database, "bench")
+        settings = settings_of(database, url, "off")
+        for number in range(1, rounds + 1):
+            seconds, _ = await fill(settings, connection, days)
+            ours.append(await connection.fetchval("SELECT count(*) FROM candles_1m") / seconds)
+            say(f"rest: round {number} of {rounds}: {ours[-1] / ceiling:.3f} of the ceiling")
+        report.facts["rest"] = {"server": await server_of(connection), "days": days}
+        await connection.close()
+    report.results.append(
+        Result(
+            "backfill by REST", "rows/s", ours, [ceiling] * len(ours),
+            "ten requests of a thousand rows a second", Target(">=", 0.95),
+        )
+    )  # fmt: skip
+
+
+async def one_gap(settings: Settings, connection: Connection, start: int, end: int) -> float:
+    """Return the seconds from a gap's row to its being closed, by the ledger's own times.
+
+    A handler of its own: one that runs does not ask for the same file twice in an hour.
+    """
+    await connection.execute("TRUNCATE candles_1m, data_quality_logs, stale_features")
+    listening = listen("127.0.0.1", 0)
+    async with running(settings, "", listening), httpx.AsyncClient(trust_env=False) as client:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        while (await client.get(f"{url}/health")).json().get("status") != "healthy":  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        asked = {"symbol": SYMBOLS[0], "start": isoformat(start), "end": isoformat(end)}
+        (await client.post(f"{url}/backfill", json=asked)).raise_for_status()
+        await closed(connection)
+        return float(
+            await connection.fetchval(
+                "SELECT extract(epoch FROM max(resolved_at) - min(created_at))"
+                " FROM data_quality_logs WHERE event_type = 'gap'"
+            )
+        )
+
+
+async def by_size(report: Report, sizes: Sequence[int], rounds: int) -> None:
+    """Seconds from a gap's row in the ledger to its being closed, of a handler that runs."""
+    points: list[tuple[float, list[float]]] = [(float(minutes), []) for minutes in sizes]
+    days = max(sizes) // 1440 + 4
+    async with fresh_database() as database, simulator(days) as url:
+        connection = await db.connect(database, "bench")
+        say(f"gap size: building the files of {days} days")
+        await build_files(url, days - 1)
+        await open_gaps(connection, days)
+        settings = settings_of(database, url, url)
+        for number in range(1, rounds + 1):
+            for minutes, spent in points:
+                spent.append(
+                    await one_gap(settings, connection, ARCHIVED - int(minutes) * MINUTE_MS, ARCHIVED)
+                )
+            say(f"gap size: round {number} of {rounds}: {[round(spent[-1], 2) for _, spent in points]}")
+        report.facts["gap size"] = {"server": await server_of(connection), "symbols": 1}
+        await connection.close()
+    report.curves.append(
+        Curve("gap size", "minutes", "seconds from opened to closed", points, slope_of(points))
+    )
+
+
+def slope_of(points: Sequence[tuple[float, Sequence[float]]]) -> str:
+    """Say how the last and the first compare."""
+    (small, first), (large, last) = points[0], points[-1]
+    return (
+        f"{large / small:,.0f} times the minutes take {min(last) / min(first):,.1f} times the seconds"
+        f" ({min(first):.2f} s to {min(last):.1f} s)"
+    )
+
+
+async def measure(kinds: Sequence[str], days: int, options: Options) -> Report:
     """Measure each kind in turn."""
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    return {"machine": machine} | {kind: await measure(kind, days) for kind in kinds}
+    report = Report(
+        facts={
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            "asyncpg": asyncpg.__version__,
+            "workers": WORKERS,
+        }
+    )
+    if "archive" in kinds:
+        await by_archive(report, 35 if options.quick else days, options.rounds or (1 if options.quick else 5))
+    if "rest" in kinds:
+        await by_rest(report, 1 if options.quick else days, options.rounds or (1 if options.quick else 3))
+    if "gap" in kinds:
+        sizes = GAPS[:4] if options.quick else GAPS
+        await by_size(report, sizes, options.rounds or (1 if options.quick else 3))
+    return report
+
+
+def run(options: Options) -> Report:
+    """Measure all three."""
+    logging.disable(logging.INFO)
+    return uvloop.run(measure(("archive", "rest", "gap"), DAYS, options))
 
 
 if __name__ == "__main__":
-    import logging
-
     logging.disable(logging.INFO)
-    chosen = [word for word in sys.argv[1:] if word in ("rest", "archive")] or ["rest", "archive"]
-    length = next((int(word) for word in sys.argv[1:] if word.isdigit()), 150)
-    print(json.dumps(uvloop.run(run(chosen, length)), indent=2))
+    chosen = [word for word in sys.argv[1:] if word in ("rest", "archive", "gap")] or [
+        "archive",
+        "rest",
+        "gap",
+    ]
+    length = next((int(word) for word in sys.argv[1:] if word.isdigit()), DAYS)
+    found = uvloop.run(measure(chosen, length, Options(quick="--quick" in sys.argv)))
+    for result in found.results:
+        print(
+            f"{result.name}: {result.median:.3f} ({min(result.values):.3f} to {max(result.values):.3f})"
+            f" {result.against}; {statistics.median(result.ours):,.0f} {result.unit}"
+        )
+    for curve in found.curves:
+        print(curve.name, [(x, [round(y, 3) for y in ys]) for x, ys in curve.points], curve.slope)
+    print(found.facts)

@@ -30,9 +30,8 @@ from marketdata.models import MINUTE_MS, Candle
 from marketdata.settings import DatabaseSettings
 from marketdata.shards import WHOLE, Shard
 from marketdata.store import features as store
-from marketdata.store import shards
+from marketdata.store import shards, windows
 from marketdata.store import symbols as symbols_store
-from marketdata.store import windows
 from marketdata.store.books import BookMinute
 from marketdata.store.features import Stale
 

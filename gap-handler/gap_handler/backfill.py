@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -18,10 +19,13 @@ from gap_handler.queries import QUERIES
 from gap_handler.verdict import delay_after
 from marketdata.binance.rest import RestCandle
 from marketdata.clock import MarketClock
+from marketdata.database import Connection
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
 from marketdata.models import MINUTE_MS, Source
-from marketdata.store import candles, ledger
+from marketdata.store import bulk, candles, ledger
+from marketdata.store.bulk import Block
+from marketdata.store.candles import Written
 from marketdata.store.ledger import Gap, Work
 
 log = get_logger(__name__)
@@ -61,6 +65,7 @@ class Backfill:
         self._market = market
         self._confirm_seconds = confirm_seconds
         self._lease_seconds = lease_seconds
+        self._learning = asyncio.Lock()
 
     async def run(self, work: Work, progress: Callable[[int], None]) -> Report:
         """Work once over a leased gap or outage, and settle it.
@@ -73,15 +78,17 @@ class Backfill:
         first_kline = await self._listings.first_kline(gap.symbol)
         progress(0)
         recovered, refused, reasons = 0, set[int](), list[Finding]()
+        missing = await self._missing(work)
         if not work.is_outage:
-            recovered += await self._fetch_archives(work, progress)
+            recovered, missing = await self._fetch_archives(work, missing, progress)
         for _ in range(_MOST_ROUNDS):
-            written, seen = await self._fetch(work, progress)
+            written, seen = await self._fetch(work, missing, progress)
             recovered += written
             refused |= seen
             reasons = []
             again = False
-            for run in await self._missing(work):
+            missing = await self._missing(work) if missing else []
+            for run in missing:
                 finding = await outages.look(
                     self._exchange,
                     gap.symbol,
@@ -114,7 +121,12 @@ class Backfill:
             stored: int | None = await connection.fetchval(QUERIES["market"])
         self._market.advance(stored or 0)
         near = gap.end > self._market.now_ms - _NEAR_NOW_MS
-        if near or self._exchange.time_age > _TIME_KEEPS_SECONDS:
+        if not near and self._exchange.time_age <= _TIME_KEEPS_SECONDS:
+            return
+        before = self._exchange.time_age
+        async with self._learning:
+            if self._exchange.time_age < before:
+                return  # another worker has asked since this one wanted to know
             now = await self._exchange.server_time()
             async with borrow(self._pool) as connection:
                 await connection.execute(QUERIES["advance_clock"], now)
@@ -127,27 +139,29 @@ class Backfill:
             )
         return [Run(record["starts"], record["ends"]) for record in records]
 
-    async def _fetch_archives(self, work: Work, progress: Callable[[int], None]) -> int:
-        """Take what whole days the archives have; return the candles recovered. The rest is REST's."""
+    async def _fetch_archives(
+        self, work: Work, missing: list[Run], progress: Callable[[int], None]
+    ) -> tuple[int, list[Run]]:
+        """Take what whole days the archives have; return the candles recovered and what is left to REST."""
         recovered = 0
-        while True:
-            missing = await self._missing(work)
-            file = self._archives.next_file(work.gap.symbol, missing)
-            if file is None:
-                return recovered
-            rows = await self._archives.read(file, missing, progress)
+        while (file := self._archives.next_file(work.gap.symbol, missing)) is not None:
+            found = await self._archives.read(file, missing, progress)
             try:
-                for part in candles.chunks(rows, lambda row: row.candle):
-                    written = await self._write(work, Run(file.start, file.end), part, Source.ARCHIVE)
+                await self._write(work, Run(file.start, file.end), found.impossible, Source.ARCHIVE)
+                for part in found.candles.chunks():
+                    written = await self._copy(work, part)
                     recovered += written
                     progress(written)
             except BaseException:
                 self._archives.forget(file)
                 raise
+            missing = await self._missing(work)
+        return recovered, missing
 
-    async def _fetch(self, work: Work, progress: Callable[[int], None]) -> tuple[int, set[int]]:
+    async def _fetch(
+        self, work: Work, missing: list[Run], progress: Callable[[int], None]
+    ) -> tuple[int, set[int]]:
         """Page over what is missing; return the candles recovered and the minutes whose rows were refused."""
-        missing = await self._missing(work)
         recovered, refused = 0, set[int]()
         cursor = plan.next_missing(missing, work.gap.start)
         while cursor is not None:
@@ -162,6 +176,12 @@ class Backfill:
             cursor = None if following is None else plan.next_missing(missing, following)
         return recovered, refused
 
+    async def _copy(self, work: Work, part: Block) -> int:
+        async with borrow(self._pool) as connection, connection.transaction():
+            written = await bulk.write(connection, part, source=Source.ARCHIVE, known_at=self._market.now_ms)
+            await self._renew(connection, work, written)
+        return written.inserted
+
     async def _write(self, work: Work, within: Run, rows: Sequence[RestCandle], source: Source) -> int:
         if not rows:
             return 0
@@ -171,15 +191,18 @@ class Backfill:
             written = await candles.write(
                 connection, [candles.Row(row.candle, known_at) for row in new], source=source
             )
-            # Last, so that a page that comes too late is undone as a whole.
-            await ledger.renew(
-                connection,
-                work.gap.id,
-                lease_seconds=self._lease_seconds,
-                recovered=written.inserted,
-                owner=work.owner,
-            )
+            await self._renew(connection, work, written)
         return written.inserted
+
+    async def _renew(self, connection: Connection, work: Work, written: Written) -> None:
+        """Count what was written. Last in its transaction: what comes too late is undone as a whole."""
+        await ledger.renew(
+            connection,
+            work.gap.id,
+            lease_seconds=self._lease_seconds,
+            recovered=written.inserted,
+            owner=work.owner,
+        )
 
     async def _listing_ended(self, work: Work, run: Run) -> bool:
         """Expect nothing from ``run`` on when the symbol is delisted; return whether it is."""

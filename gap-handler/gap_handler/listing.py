@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from typing import Any
 
 import asyncpg
@@ -22,11 +24,16 @@ class Listings:
         self._pool = pool
         self._exchange = exchange
         self._known: dict[str, int] = {}
+        self._asking = defaultdict[str, asyncio.Lock](asyncio.Lock)
 
     async def first_kline(self, symbol: str) -> int | None:
         """Return the open (Unix ms) of the exchange's first minute of ``symbol``; None while it has none."""
-        if symbol in self._known:
-            return self._known[symbol]
+        async with self._asking[symbol]:
+            if symbol not in self._known and (first := await self._learn(symbol)) is not None:
+                self._known[symbol] = first
+        return self._known.get(symbol)
+
+    async def _learn(self, symbol: str) -> int | None:
         async with borrow(self._pool) as connection:
             first: int | None = await connection.fetchval(QUERIES["listing"], symbol)
         if first is None:
@@ -37,5 +44,4 @@ class Listings:
             async with borrow(self._pool) as connection:
                 await connection.execute(QUERIES["set_first_kline"], symbol, first)
             log.info("first_kline_found", symbol=symbol, first_kline=isoformat(first))
-        self._known[symbol] = first
         return first

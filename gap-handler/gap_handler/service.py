@@ -72,7 +72,7 @@ async def running(
         lease_seconds=lease_seconds,
     )
     watch = monitor.Monitor(pool, probe, exchange, settings.symbols[0])
-    jobs_due, rollups = scheduler.Scheduler(pool), scheduler.Rollups(pool)
+    jobs_due, rollups = scheduler.Scheduler(pool), scheduler.Rollups(pool, clock)
     workers = [
         Worker(
             pool,

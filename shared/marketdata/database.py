@@ -24,7 +24,7 @@ else:
 log = get_logger(__name__)
 
 # PostgreSQL counts microseconds from 2000-01-01.
-_POSTGRES_EPOCH_MS: Final = 946_684_800_000
+POSTGRES_EPOCH_MS: Final = 946_684_800_000
 
 # What an operator must mend; waiting does not help.
 _REFUSED: Final = (
@@ -76,8 +76,8 @@ async def _set_codecs(connection: Connection) -> None:
     await connection.set_type_codec(
         "timestamptz",
         schema="pg_catalog",
-        encoder=lambda ms: ((ms - _POSTGRES_EPOCH_MS) * 1000,),
-        decoder=lambda parts: parts[0] // 1000 + _POSTGRES_EPOCH_MS,
+        encoder=lambda ms: ((ms - POSTGRES_EPOCH_MS) * 1000,),
+        decoder=lambda parts: parts[0] // 1000 + POSTGRES_EPOCH_MS,
         format="tuple",
     )
 

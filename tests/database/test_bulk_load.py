@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from itertools import groupby
 
 import pytest
 from tests.database.conftest import T0, candle, minute
@@ -11,6 +11,7 @@ from marketdata.database import Connection
 from marketdata.features.registry import MAX_WINDOW
 from marketdata.models import MINUTE_MS, Source
 from marketdata.store import candles
+from marketdata.store.bulk import CHUNK_MS
 from marketdata.store.candles import Row, Written
 
 DAY_MS = 1440 * MINUTE_MS
@@ -23,22 +24,12 @@ def rows(first: int, end: int, *, close: float = 1.5, known_at: int = NOW) -> li
 
 
 async def load(connection: Connection, those: list[Row]) -> Written:
-    """Write chunk by chunk, as the gap-handler does, and return the sums."""
+    """Write chunk by chunk and return the sums."""
     parts = [
         await candles.write(connection, part, source=Source.ARCHIVE)
-        for part in candles.chunks(those, lambda row: row.candle)
+        for _, part in groupby(those, lambda row: row.candle.time // CHUNK_MS)
     ]
     return Written(*(sum(column) for column in zip(*parts, strict=True)))
-
-
-def test_a_chunk_is_seven_days_of_one_symbol() -> None:
-    those = [*rows(0, 1440 * 9), Row(candle(5, symbol="ETHUSDT"), NOW)]
-    random.Random(1).shuffle(those)
-    parts = list(candles.chunks(those, lambda row: row.candle))
-    assert sum(map(len, parts)) == len(those)
-    assert [{row.candle.symbol for row in part} for part in parts] == [{"BTCUSDT"}] * 2 + [{"ETHUSDT"}]
-    for part in parts:
-        assert len({row.candle.time // (7 * DAY_MS) for row in part}) == 1
 
 
 async def test_a_month_is_loaded_once_and_exactly(connection: Connection) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.gap_handler.harness import HOUR_MS, NOON, SYMBOL, Connection, eventually, handler
+from tests.gap_handler.harness import HOUR_MS, NOON, SYMBOL, Connection, eventually, handler, register
 
 from exchange_simulator import Simulator
 from marketdata import database as db
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
+from marketdata.store.ledger import record_missing
 
 pytestmark = pytest.mark.database
 
@@ -59,3 +60,37 @@ async def test_gaps_are_filled_while_the_aggregates_take_their_time(
         (starts[-1], starts[-1] + 20 * MINUTE_MS),
         *((start, start + 10 * MINUTE_MS) for start in reversed(starts[1:-1])),
     ]
+
+
+async def test_a_range_in_which_another_gap_is_filled_is_refreshed_after_it(
+    database: DatabaseSettings, ledger: Connection, simulator: Simulator
+) -> None:
+    await ledger.execute(SLOW)
+    early, late = NOON - 5 * HOUR_MS, NOON - 2 * HOUR_MS
+    await register(ledger, symbol="ETHUSDT")
+    [other] = await record_missing(ledger, "ETHUSDT", early + 5 * MINUTE_MS, early + HOUR_MS, "start")
+    # Somebody else is at it.
+    await ledger.execute(
+        "UPDATE data_quality_logs SET lease_until = now() + interval '1 hour' WHERE id = $1", other.id
+    )
+
+    async def refreshed() -> list[tuple[int, int]]:
+        return [tuple(row) for row in await ledger.fetch("SELECT * FROM refreshed")]
+
+    async with handler(database, simulator.api_url) as service:
+        for start in (early, late):
+            job = (await service.post(SYMBOL, start, start + 10 * MINUTE_MS)).json()["id"]
+            await service.until(job, "completed")
+
+        async def some() -> bool:
+            return bool(await refreshed())
+
+        await eventually(some, what=lambda: "the range in which nothing is filled")
+        assert await refreshed() == [(late, late + 10 * MINUTE_MS)]
+        await ledger.execute("UPDATE data_quality_logs SET resolved = true WHERE id = $1", other.id)
+
+        async def both() -> bool:
+            return len(await refreshed()) > 1
+
+        await eventually(both, what=lambda: "the range in which nothing is filled any more")
+    assert await refreshed() == [(start, start + 10 * MINUTE_MS) for start in (late, early)]

@@ -25,6 +25,7 @@ from gap_handler.completeness import History, percent, report, sentence, total
 from gap_handler.scheduler import Rollups
 from gap_handler.status import bar, left
 from marketdata import database as db
+from marketdata.clock import SystemClock
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
 from marketdata.store import ledger as verbs
@@ -191,7 +192,7 @@ async def test_a_closed_gap_leaves_its_chunk_whole(database: DatabaseSettings, l
     partial = "SELECT sum(_timescaledb_functions.chunk_status(c) & 8) FROM show_chunks('candles_1m') AS c"
     assert await ledger.fetchval(partial) == 8
     pool = await db.create_pool(database, "test", 2)
-    await Rollups(pool).refresh(start + 101 * MINUTE_MS, start + 111 * MINUTE_MS)
+    await Rollups(pool, SystemClock()).refresh(start + 101 * MINUTE_MS, start + 111 * MINUTE_MS)
     await pool.close()
     assert await ledger.fetchval(partial) == 0
 

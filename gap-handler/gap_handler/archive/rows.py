@@ -1,4 +1,4 @@
-"""What a file's lines say, as a stream, and which of them are wanted. Nothing in a file is trusted."""
+"""What a file's lines say, one by one, and which of them are wanted. Nothing in a file is trusted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import IO, Final, cast
 
@@ -31,25 +32,32 @@ _BROKEN: Final = (
 )  # fmt: skip
 
 
-def lines(packed: IO[bytes], stem: str) -> Iterator[bytes]:
-    """Yield the lines of ``<stem>.csv`` in a zip. Raises ``UnusableError`` where that ends early."""
+@contextmanager
+def entry(packed: IO[bytes], stem: str) -> Iterator[IO[bytes]]:
+    """Lend ``<stem>.csv`` of a zip, unpacked as it is read. Raises ``UnusableError`` where it breaks."""
     try:
         with zipfile.ZipFile(packed) as archive:
-            entry = archive.getinfo(f"{stem}.csv")
-            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            info = archive.getinfo(f"{stem}.csv")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 # The others unpack without a bound, one piece at a time.
-                raise UnusableError(Outcome.UNREADABLE, f"compressed by method {entry.compress_type}")
-            text = io.BufferedReader(cast("io.RawIOBase", archive.open(entry)))
-            size = number = 0
-            while line := text.readline(_LINE_MOST):
-                size, number = size + len(line), number + 1
-                if len(line) == _LINE_MOST:
-                    raise UnusableError(Outcome.PARTIAL, f"line {number}: too long: {line[:100]!r}")
-                if size > UNPACKED_MOST:
-                    raise UnusableError(Outcome.TOO_LARGE, f"unpacks to more than {UNPACKED_MOST} bytes")
-                yield line
+                raise UnusableError(Outcome.UNREADABLE, f"compressed by method {info.compress_type}")
+            yield archive.open(info)
     except _BROKEN as error:
         raise UnusableError(Outcome.UNREADABLE, f"{type(error).__name__}: {error}") from None
+
+
+def lines(packed: IO[bytes], stem: str) -> Iterator[bytes]:
+    """Yield the lines of ``<stem>.csv`` in a zip. Raises ``UnusableError`` where that ends early."""
+    with entry(packed, stem) as unpacked:
+        text = io.BufferedReader(cast("io.RawIOBase", unpacked))
+        size = number = 0
+        while line := text.readline(_LINE_MOST):
+            size, number = size + len(line), number + 1
+            if len(line) == _LINE_MOST:
+                raise UnusableError(Outcome.PARTIAL, f"line {number}: too long: {line[:100]!r}")
+            if size > UNPACKED_MOST:
+                raise UnusableError(Outcome.TOO_LARGE, f"unpacks to more than {UNPACKED_MOST} bytes")
+            yield line
 
 
 def _open_time(value: int) -> int:

@@ -6,9 +6,8 @@ lie in the columnstore or be many: it is copied into a table of the session and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 
@@ -24,9 +23,6 @@ from marketdata.store.queries import QUERIES
 
 # The columnstore begins after 7 days of wall clock; a day's margin for a market clock that is behind.
 _MAY_BE_COLUMNAR_MS: Final = 6 * 86_400_000
-_CHUNK_MS: Final = 7 * 86_400_000
-
-Item = TypeVar("Item")
 
 
 class Written(NamedTuple):
@@ -70,21 +66,6 @@ def prepare(rows: Iterable[Row]) -> tuple[list[Row], list[tuple[Candle, str]]]:
         else:
             refused.append((candle, problem))
     return [by_key[key] for key in sorted(by_key)], refused
-
-
-def chunks(rows: Iterable[Item], candle_of: Callable[[Item], Candle]) -> Iterator[list[Item]]:
-    """Yield the rows in parts that lie in one chunk of the table each: seven days of one symbol.
-
-    A bulk load is a ``write`` a part: it then unpacks no more of the columnstore than it touches, and a crash
-    costs one part.
-    """
-
-    def chunk(item: Item) -> tuple[str, int]:
-        candle = candle_of(item)
-        return candle.symbol, candle.time // _CHUNK_MS
-
-    for _, part in groupby(sorted(rows, key=chunk), key=chunk):
-        yield list(part)
 
 
 async def _insert_heads(connection: Connection, rows: Sequence[Row]) -> int:

@@ -5,8 +5,8 @@
 -- without them, $6 minutes of the longest feature window, $7 known_at (ms) of the newest,
 -- $8 the symbol that all others are compared with, $9 how many minutes far.
 WITH incoming AS (
-    SELECT symbol, to_timestamp(time / 1000.0) AS time, open, high, low, close, volume, quote_volume, trades,
-           taker_buy_volume, taker_buy_quote_volume, to_timestamp(known_at / 1000.0) AS known_at
+    SELECT symbol, to_timestamp(time / 1000.0::float8) AS time, open, high, low, close, volume, quote_volume, trades,
+           taker_buy_volume, taker_buy_quote_volume, to_timestamp(known_at / 1000.0::float8) AS known_at
     FROM staged_candles
 ), stored AS (
     SELECT symbol, time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,
