@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
+
+from aiolimiter import AsyncLimiter
 
 from marketdata import metrics
 from marketdata.binance.rest import DEFAULT_WEIGHT_LIMIT, ExchangeInfo, used_weight
@@ -44,23 +45,9 @@ def seconds_to_next_minute(headers: Mapping[str, str]) -> float:
         return 10.0
 
 
-class Spacing:
-    """Turns at even distances. A busy loop's delay of one turn does not move the next ones.
-
-    The n-th turn since a pause is never earlier than n distances after the first: late ones are caught up by
-    a distance at most, idle time is not.
-    """
-
-    def __init__(self, a_second: float) -> None:
-        self._distance = 1 / a_second
-        self._next = 0.0
-
-    async def turn(self) -> None:
-        """Return at one's turn."""
-        now = asyncio.get_running_loop().time()
-        mine = self._next if self._next > now - self._distance else now
-        self._next = mine + self._distance
-        await asyncio.sleep(mine - now)
+def _limiter(a_second: float) -> AsyncLimiter:
+    """Turns at even distances; room for two, so that one taken late by a busy loop does not move the next."""
+    return AsyncLimiter(2, 2 / a_second)
 
 
 class IpPool:
@@ -79,7 +66,7 @@ class IpPool:
         self._most = requests_a_second
         self._handlers = handlers
         self.requests_a_second = requests_a_second / handlers
-        self._spacing = Spacing(self.requests_a_second)
+        self._limiter = _limiter(self.requests_a_second)
         self._limits_at: float | None = None
         self._paused_until = 0.0
         self._pause: ExchangeError | None = None
@@ -110,7 +97,7 @@ class IpPool:
         self.weight_limit = info.weight_limit
         pace = min(self._most, SOFT_STOP * info.requests_a_second) / self._handlers
         if pace != self.requests_a_second:
-            self.requests_a_second, self._spacing = pace, Spacing(pace)
+            self.requests_a_second, self._limiter = pace, _limiter(pace)
 
     def check(self) -> None:
         """Raise the error that paused the pool, while it is."""
@@ -127,7 +114,7 @@ class IpPool:
     async def enter(self) -> None:
         """Wait for this request's turn. Raises ``RateLimitedError`` or ``RestrictedError`` in a pause."""
         self.check()
-        await self._spacing.turn()
+        await self._limiter.acquire()
         self.check()
 
     def pause(self, error: RateLimitedError | RestrictedError, seconds: float) -> None:

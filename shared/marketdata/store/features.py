@@ -160,8 +160,8 @@ async def take_stale(connection: Connection, symbols: Sequence[str] | None = Non
 async def take_stales(connection: Connection, most: int, symbols: Sequence[str] | None = None) -> list[Stale]:
     """Return the stale ranges of some symbols, the newest first; ``most`` symbols at most.
 
-    Of ``symbols`` only; None: of any. They stay until ``settle_stale``. Stored candles in front of a range that
-    have no row yet are taken, too.
+    Of ``symbols`` only; None: of any. They stay until ``settle_stale``. Stored candles in front of a range
+    that have no row yet are taken, too.
     """
     ranges: dict[str, list[tuple[int, int]]] = {}
     ids: dict[str, list[int]] = {}
