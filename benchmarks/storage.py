@@ -358,13 +358,14 @@ async def measure(options: Options) -> Report:
             await connection.execute("SELECT advance_market_clock($1)", END * DAY_MS)
         for day in range(END - (3 if options.quick else FEATURE_DAYS), END):
             await copy(filled, "feature_values", rows.features(day))
+        await filled.execute("ANALYZE feature_values")
         newest = END - END % 7
         done = 0
         for length in history:
             for week in range(length - 1, done - 1, -1):
                 await load_week(filled, rows, newest - 7 * week, weeks, columnar)
             done, oldest = length, newest - 7 * (length - 1)
-            await filled.execute("ANALYZE")
+            await filled.execute("ANALYZE candles_1m")
             months = round((END - oldest) / 30.44, 1)
             progress(f"{months} months of {len(symbols)} symbols")
             if columnar:
