@@ -147,12 +147,13 @@ async def query(connection: Connection, text: str) -> float:
     return float(plan["Planning Time"] + plan["Execution Time"])
 
 
-async def ask(connection: Connection, name: str, rows: Rows, oldest: int, times: int) -> list[float]:
+async def ask(connection: Connection, name: str, live: Live, oldest: int, times: int) -> list[float]:
     """Return the milliseconds of a query, of another symbol each time; the first, on cold caches, not."""
-    found = []
+    found, symbols = [], live.rows.symbols
+    end = f"{np.datetime64(END * 1440 + live.next, 'm')}Z"
     for n in range(times + 1):
         found.append(await query(connection, _QUERIES[name][0].format(
-            symbol=rows.symbols[n * 7 % len(rows.symbols)], end=_instant(END), old=_instant(oldest + n % 6),
+            symbol=symbols[n * 7 % len(symbols)], end=end, old=_instant(oldest + n % 6),
         )))  # fmt: skip
     return found[1:]
 
@@ -371,8 +372,8 @@ async def measure(options: Options) -> Report:
             if columnar:
                 growth.size.append((months, [await whole(filled, "candles_1m") / 1e6]))
             times = 5 if options.quick else 15
-            growth.latest.append((months, await ask(filled, _LATEST, rows, oldest, times)))
-            growth.day.append((months, await ask(filled, _OLD_DAY, rows, oldest, times)))
+            growth.latest.append((months, await ask(filled, _LATEST, live, oldest, times)))
+            growth.day.append((months, await ask(filled, _OLD_DAY, live, oldest, times)))
             spent = await live.measure(filled, empty, 5 if options.quick else 30)
             ratios = [a / b for a, b in zip(spent["filled"], spent["empty"], strict=True)]
             growth.minute.append((months, ratios))
@@ -388,7 +389,7 @@ async def measure(options: Options) -> Report:
             )
             report.facts["compression of a week, s"] = round(statistics.median(weeks.seconds), 2)
         for name, (_, target) in _QUERIES.items():
-            found = await ask(filled, name, rows, oldest, options.rounds or (5 if options.quick else 30))
+            found = await ask(filled, name, live, oldest, options.rounds or (5 if options.quick else 30))
             report.results.append(Result(name, "ms", found, target=target))
             report.facts[f"p95: {name}, ms"] = round(sorted(found)[int(0.95 * (len(found) - 1))], 2)
         progress("live minutes")
