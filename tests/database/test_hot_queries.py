@@ -185,3 +185,43 @@ async def test_the_night_finds_what_is_unscored_without_the_scored(market: Conne
     assert used
     assert all(name.endswith("predictions_unscored_idx") for name in used), used
     assert [name for node in plan for name in scans(node) if name.startswith(GROWING)] == []
+
+
+async def test_recent_hours_of_one_symbol_are_read_by_its_key(market: Connection) -> None:
+    """Among fifty symbols: the time's own index would bring the rows of all, fifty times as many."""
+    await market.execute(
+        "INSERT INTO candles_1m SELECT symbol, time, 1, 2, 0.5, 1.5, 10, 15, 3, 5, 7.5, 'stream', time"
+        " FROM generate_series(timestamptz '2023-03-24Z', '2023-03-24 23:59Z', '1 minute') AS time,"
+        " (SELECT 'S' || n || 'USDT' FROM generate_series(10, 59) AS n) AS s (symbol) ORDER BY time, symbol"
+    )
+    await market.execute("ANALYZE candles_1m")
+    explained = await market.fetchval(
+        "EXPLAIN (FORMAT JSON) SELECT * FROM candles_1m WHERE symbol = 'S33USDT'"
+        " AND time >= '2023-03-24 20:00Z' AND time < '2023-03-24 22:00Z'"
+    )
+    plan = nodes(json.loads(explained)[0]["Plan"])
+    assert [node for node in plan if node["Node Type"] == "Seq Scan"] == []
+    assert all(node["Index Name"].endswith("pkey") for node in plan if "Index Name" in node)
+
+
+async def test_the_newest_row_is_planned_over_few_chunks(market: Connection) -> None:
+    """A history of months, asked for its newest row without a bound: four weeks of it are one chunk."""
+    if await market.fetchval("SELECT server_kind()") != "community":
+        pytest.skip("no columnstore on this server")
+    await market.execute(
+        "INSERT INTO candles_1m SELECT 'BTCUSDT', time, 1, 2, 0.5, 1.5, 10, 15, 3, 5, 7.5, 'rest', time"
+        " FROM generate_series(timestamptz '2022-03-24Z', '2023-03-24Z', interval '1 hour') AS time"
+    )
+    await market.execute("SELECT compress_chunk(c) FROM show_chunks('candles_1m') AS c")
+    async with market.transaction():
+        query = "SELECT * FROM candles_1m WHERE symbol = 'BTCUSDT' ORDER BY time DESC LIMIT 1"
+        plan = nodes(json.loads(await market.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}"))[0]["Plan"])
+        touched = await market.fetchval(
+            "SELECT count(DISTINCT l.relation) FROM pg_locks AS l"
+            " JOIN show_chunks('candles_1m') AS c ON c::oid = l.relation WHERE l.pid = pg_backend_pid()"
+        )
+    assert touched <= 14, "of a year"
+    read = [
+        node for node in plan if node.get("Relation Name", "").startswith("_hyper_") and node["Actual Loops"]
+    ]
+    assert len({node["Relation Name"].removesuffix("_compressed") for node in read}) == 1

@@ -156,3 +156,32 @@ async def test_the_reader_reads_everything_and_writes_predictions_only(
         with pytest.raises(asyncpg.PostgresError):
             await reader.execute(forbidden)
     await reader.close()
+
+
+async def test_sessions_start_with_the_databases_settings(connection: Connection) -> None:
+    assert await connection.fetchval("SHOW random_page_cost") == "1.1"
+    if await connection.fetchval("SELECT server_kind()") == "community":
+        assert await connection.fetchval("SHOW timescaledb.compression_batch_size_limit") == "2520"
+
+
+async def test_who_does_not_own_the_database_is_told_and_may_go_on(connection: Connection) -> None:
+    (settings,) = [f for f in files.read(MIGRATIONS).repeatable if f.name.endswith("15_settings.sql")]
+    said: list[str] = []
+    connection.add_log_listener(lambda _, message: said.append(message.message))
+    await connection.execute("SET ROLE mlreader")
+    await connection.execute(settings.text)
+    assert len(said) == 1
+    assert "are its owner's to make" in said[0]
+
+
+async def test_feature_values_are_not_counted_when_a_chunk_is_analysed(connection: Connection) -> None:
+    """In the table and in the chunks it makes: a sort of 77 numbers of every sampled row, for no query."""
+    await connection.execute(
+        "INSERT INTO feature_values VALUES ('BTCUSDT', '2023-03-24 00:01Z', 1, '{0.5}', 1, '2023-03-24Z')"
+    )
+    targets = await connection.fetch(
+        "SELECT attstattarget FROM pg_attribute AS a WHERE attname = 'values' AND attrelid IN ("
+        " SELECT 'feature_values'::regclass UNION"
+        " SELECT inhrelid FROM pg_inherits WHERE inhparent = 'feature_values'::regclass)"
+    )
+    assert {row[0] for row in targets} == {0}
