@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 )
 """
 
+
 class Outcome(NamedTuple):
     """What a run did: numbered files applied, and what the server is (``LACKING``'s keys)."""
 
