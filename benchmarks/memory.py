@@ -1,12 +1,12 @@
 """What a steady service takes in memory: ``python -m benchmarks.memory``.
 
 ``python -m data_feeder`` and ``python -m gap_handler`` against the simulator at speed 60, with three days of
-history, once that is whole and its feature rows are there: resident memory against that of a process that only
-imports what the service has imported by then, and then does nothing. At 50 symbols, what the feeder takes
-beyond that against the bytes of its feature windows.
+history, once that is whole and its feature rows are there: resident memory against that of a process that
+only imports what the service has imported by then, and then does nothing. At 50 symbols, what the feeder
+takes beyond 1.3 times that against the bytes of its feature windows.
 
 Packages that ``requirements.lock`` does not hold cannot be imported here, as in a deployment: TA-Lib takes
-pandas and polars where it finds them. All sizes are MB (10^6 bytes) of resident memory, shared pages included;
+pandas and polars where it finds them. Sizes are MB (10^6 bytes) of resident memory, shared pages included;
 the facts hold what is the process's own (USS) and its share (PSS) beside them.
 """
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without(*names: str) -> Iterator[None]:
-    """As if these packages were not installed, for what is imported in the block; not those loaded already."""
+    """As if these packages were not installed, in the block. Those loaded already stay."""
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:

@@ -84,9 +84,7 @@ def _repeating(columns: pyarrow.Schema) -> list[str]:
     """The columns worth a dictionary. Features hardly repeat themselves: tried on them, it costs twice the
     whole rest of the writing, and a fifth of the size."""
     return [
-        field.name
-        for field in columns
-        if field.type != pyarrow.float64() or field.name == "window_coverage"
+        field.name for field in columns if field.type != pyarrow.float64() or field.name == "window_coverage"
     ]
 
 
