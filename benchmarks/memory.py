@@ -46,6 +46,8 @@ STEADY_SECONDS: Final = 180.0
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", *(f"S{n:02}USDT" for n in range(47)))
 SAMPLES: Final = 10
 MOST: Final = Target("<=", 1.3)
+DEPLOYED: Final = {"MALLOC_ARENA_MAX": "1"}
+"""What deploy/Dockerfile and deploy/local/programs.py say to the allocator."""
 
 _BLOCK: Final = "import sys, json; sys.modules.update(dict.fromkeys(json.loads(sys.argv.pop(1))));"
 _SERVICE: Final = """
@@ -154,7 +156,10 @@ class Steady(NamedTuple):
 
 
 async def steady(symbols: Sequence[str], seconds: float, environment: dict[str, str]) -> Steady:
-    """Run both services until they have caught up and then for ``seconds``; look at the last quarter."""
+    """Run both services until they have caught up and then for ``seconds``; look at the last quarter.
+
+    ``environment`` is added to theirs, and to that of the processes that only import.
+    """
     stream, http, feeder_port, handler_port = (free_port() for _ in range(4))
     feeder_sizes: list[Size] = []
     handler_sizes: list[Size] = []
@@ -235,7 +240,7 @@ async def measure(options: Options) -> Report:
     report = Report(facts={"speed": SPEED, "history_days": HISTORY_DAYS})
     seconds = 5.0 if options.quick else STEADY_SECONDS
     rounds = 1 if options.quick else options.rounds or 1
-    few = [await steady(SYMBOLS[:3], seconds, {}) for _ in range(rounds)]
+    few = [await steady(SYMBOLS[:3], seconds, DEPLOYED) for _ in range(rounds)]
     for name in ("feeder", "handler"):
         service = {"feeder": "feeder", "handler": "gap-handler"}[name]
         report.results.append(
@@ -251,7 +256,7 @@ async def measure(options: Options) -> Report:
     report.facts["3 symbols"] = _facts(few[-1])
     if options.quick:
         return report
-    many = await steady(SYMBOLS, seconds, {})
+    many = await steady(SYMBOLS, seconds, DEPLOYED)
     report.facts["50 symbols"] = _facts(many)
     beyond = _middle(many.feeder)["rss"] - MOST.limit * many.feeder_imports.rss
     report.results.append(

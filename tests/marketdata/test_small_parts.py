@@ -3,13 +3,14 @@
 import json
 import logging
 import random
+import ssl
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from marketdata import backoff, log, minutes
+from marketdata import backoff, log, minutes, outgoing
 from marketdata.sqlfiles import SqlFiles
 
 
@@ -63,3 +64,17 @@ def test_an_unknown_query_is_a_key_error(tmp_path: Path) -> None:
     assert queries["one"] == "SELECT 1"
     with pytest.raises(KeyError, match="two"):
         queries["two"]
+
+
+async def test_clients_share_one_list_of_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def counted(self: ssl.SSLContext, *arguments: object, **named: object) -> None:
+        made.append(self)
+        load(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+    for _ in range(3):
+        await outgoing.client(timeout=5.0).aclose()
+    assert len(made) <= 1
