@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import httpx
+import numpy as np
 import psutil
 import uvloop
 from tests.processes import REPOSITORY, Program, answer, database_environment, free_port, until
@@ -130,7 +131,12 @@ def windows(symbols: int) -> float:
     board, minutes = Board(MAX_WINDOW), Columns.from_rows(0, MAX_WINDOW * MINUTE_MS, ())
     for n in range(symbols):
         board.put(str(n), minutes)
-    return (sum(values.nbytes for values in board._values.values()) + board._state.nbytes) / 1e6
+    held = [
+        part
+        for kept in vars(board).values()
+        for part in (kept.values() if isinstance(kept, dict) else [kept])
+    ]
+    return sum(part.nbytes for part in held if isinstance(part, np.ndarray)) / 1e6
 
 
 async def caught_up(connection: Connection, symbols: int) -> bool:

@@ -1,5 +1,6 @@
 """Minutes, backoff, log lines, SQL files."""
 
+import asyncio
 import json
 import logging
 import random
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from marketdata import backoff, log, minutes, outgoing
+from marketdata import backoff, heap, log, minutes, outgoing
 from marketdata.sqlfiles import SqlFiles
 
 
@@ -78,3 +79,21 @@ async def test_clients_share_one_list_of_authorities(monkeypatch: pytest.MonkeyP
     for _ in range(3):
         await outgoing.client(timeout=5.0).aclose()
     assert len(made) <= 1
+
+
+async def test_freed_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert heap.give_back()
+    times: list[float] = []
+    twice = asyncio.Event()
+
+    def counted() -> bool:
+        times.append(asyncio.get_running_loop().time())
+        if len(times) == 2:
+            twice.set()
+        return True
+
+    monkeypatch.setattr(heap, "give_back", counted)
+    monkeypatch.setattr(heap, "EVERY_SECONDS", 0.01)
+    heap.give_back_regularly(asyncio.get_running_loop(), 0.01)
+    await twice.wait()
+    monkeypatch.setattr(heap, "give_back", lambda: False)
