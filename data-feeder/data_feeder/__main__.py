@@ -12,6 +12,7 @@ import uvloop
 
 from data_feeder.service import Feeder
 from marketdata.errors import ConfigurationError, MarketDataError
+from marketdata.heap import give_back_regularly
 from marketdata.log import configure, get_logger
 from marketdata.settings import Settings, load
 
@@ -23,6 +24,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    give_back_regularly(loop)
     try:
         await Feeder(settings, os.environ.get("BACKFILL_TOKEN", "")).run(stop)
     except BaseExceptionGroup as group:

@@ -29,7 +29,7 @@ from marketdata.backoff import delays
 from marketdata.clock import Clock, MarketClock, SystemClock
 from marketdata.errors import ConfigurationError
 from marketdata.log import get_logger
-from marketdata.migrate.apply import LACKING
+from marketdata.migrate.lacking import LACKING
 from marketdata.minutes import isoformat
 from marketdata.settings import Settings
 from marketdata.store import symbols as symbols_store

@@ -18,6 +18,8 @@ from pathlib import Path
 import places
 
 _SIMULATOR_PORTS = (9443, 9444)
+ALLOCATOR = {"MALLOC_ARENA_MAX": "1"}
+"""For glibc, as in deploy/Dockerfile: one heap for all threads. Each of its own keeps what it has freed."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def services(environment: Mapping[str, str], simulator: tuple[int, int] | None, 
     python = str(places.VENV / "bin" / "python")
     # `migrate` alone needs the models' password.
     common = {name: value for name, value in environment.items() if name != "MLREADER_PASSWORD"}
+    common |= ALLOCATOR
     programs = []
     if simulator:
         argv = [python, "-m", "exchange_simulator", "--host", "127.0.0.1"]

@@ -18,6 +18,7 @@ from gap_handler.service import running
 from marketdata import database, log
 from marketdata.clock import SystemClock
 from marketdata.errors import ConfigurationError, MarketDataError, SchemaError
+from marketdata.heap import give_back_regularly
 from marketdata.settings import DatabaseSettings, Settings, load
 
 _WAIT_SECONDS: Final = 60.0
@@ -65,6 +66,7 @@ async def run(settings: Settings, token: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    give_back_regularly(loop)
     listening = listen(settings.bind_address, settings.gap_handler_port)
     async with running(settings, token, listening) as serving:
         logger.info(

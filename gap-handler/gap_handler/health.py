@@ -14,7 +14,7 @@ from gap_handler.probe import Probe, Seen
 from gap_handler.silence import Silence
 from gap_handler.totals import Totals
 from marketdata.clock import Clock
-from marketdata.migrate.apply import LACKING
+from marketdata.migrate.lacking import LACKING
 from marketdata.minutes import isoformat
 
 DATABASE_SECONDS: Final = 1.5

@@ -13,8 +13,7 @@ from marketdata import metrics
 from marketdata.clock import Clock
 from marketdata.database import TRANSIENT
 from marketdata.log import get_logger
-from marketdata.minutes import isoformat
-from marketdata.store.features import merge
+from marketdata.minutes import isoformat, merge
 from marketdata.store.ledger import Gap
 
 log = get_logger(__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from marketdata.models import MINUTE_MS
@@ -35,3 +36,14 @@ def isoformat(time_ms: int) -> str:
     """Return ``2026-11-21T03:50:00Z``; milliseconds only where there are any."""
     text = to_datetime(time_ms).isoformat(timespec="milliseconds" if time_ms % 1000 else "seconds")
     return text.replace("+00:00", "Z")
+
+
+def merge(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the same instants as few sorted half-open ranges; empty ones vanish."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(r for r in ranges if r[0] < r[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged

@@ -10,6 +10,7 @@ from marketdata.database import Connection
 from marketdata.features.columns import FLAT, MISSING, PRESENT
 from marketdata.features.engine import Result
 from marketdata.features.registry import FEATURE_VERSION, MAX_WINDOW, NAMES
+from marketdata.minutes import merge
 from marketdata.models import MINUTE_MS
 from marketdata.store import books, features, ledger
 from marketdata.store.books import BookMinute
@@ -227,7 +228,7 @@ async def test_a_stale_range_does_not_hide_candles_that_have_no_row_yet(market: 
     ],
 )
 def test_merge(ranges: list[tuple[int, int]], merged: list[tuple[int, int]]) -> None:
-    assert features.merge(ranges) == merged
+    assert merge(ranges) == merged
 
 
 @pytest.mark.parametrize("parts", [((100, 110),), ((100, 104), (104, 110))])

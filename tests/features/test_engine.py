@@ -112,6 +112,24 @@ def test_the_last_rows_are_those_of_the_whole() -> None:
         np.testing.assert_array_equal(result.emit, whole.emit[-last:])
 
 
+def test_what_is_chosen_has_the_bits_it_has_among_all_and_nothing_else_is_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = without(slice(1_700, 1_703))
+    whole = compute(given)
+    places = [NAMES.index(name) for name in ("rsi_14", "return_5m", "btc_beta_60m", "volatility_1440m")]
+
+    def never(_: Columns) -> Floats:
+        raise AssertionError("nobody asked for it")
+
+    only = tuple((n, f if n in places else replace(f, compute=never)) for n, f in engine.ACTIVE)
+    monkeypatch.setattr(engine, "ACTIVE", only)
+    chosen = compute(given, places=places)
+    assert chosen.values.tobytes() == whole.values[:, places].tobytes()
+    assert np.array_equal(chosen.emit, whole.emit)
+    assert np.array_equal(chosen.window_coverage, whole.window_coverage)
+
+
 def test_the_size_of_a_chunk_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     part = without(slice(1_700, 1_703))
     whole = compute(part)

@@ -1,15 +1,17 @@
 """Minutes, backoff, log lines, SQL files."""
 
+import asyncio
 import json
 import logging
 import random
+import ssl
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from marketdata import backoff, log, minutes
+from marketdata import backoff, heap, log, minutes, outgoing
 from marketdata.sqlfiles import SqlFiles
 
 
@@ -63,3 +65,35 @@ def test_an_unknown_query_is_a_key_error(tmp_path: Path) -> None:
     assert queries["one"] == "SELECT 1"
     with pytest.raises(KeyError, match="two"):
         queries["two"]
+
+
+async def test_clients_share_one_list_of_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def counted(self: ssl.SSLContext, *arguments: object, **named: object) -> None:
+        made.append(self)
+        load(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+    for _ in range(3):
+        await outgoing.client(timeout=5.0).aclose()
+    assert len(made) <= 1
+
+
+async def test_freed_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert heap.give_back()
+    times: list[float] = []
+    twice = asyncio.Event()
+
+    def counted() -> bool:
+        times.append(asyncio.get_running_loop().time())
+        if len(times) == 2:
+            twice.set()
+        return True
+
+    monkeypatch.setattr(heap, "give_back", counted)
+    monkeypatch.setattr(heap, "EVERY_SECONDS", 0.01)
+    heap.give_back_regularly(asyncio.get_running_loop(), 0.01)
+    await twice.wait()
+    monkeypatch.setattr(heap, "give_back", lambda: False)

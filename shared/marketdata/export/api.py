@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from marketdata.address import from_dsn, from_environment
 from marketdata.errors import ConfigurationError, MissingPackageError, RequestError
-from marketdata.export.request import build
 
 if TYPE_CHECKING:
     from marketdata.export.run import Progress, Written
@@ -55,6 +54,9 @@ def export(
         ConfigurationError: the DB_* settings cannot be used, or the database refuses them.
         DatabaseUnavailableError: the database does not answer.
     """
+    # Here and not above: what importing the features imports is for the command to say (see __main__).
+    from marketdata.export.request import build
+
     request = build(symbols, start, end, features=features, groups=groups, labels=labels, as_known=as_known)
     if part_minutes is not None and part_minutes < 1:
         raise RequestError(f"part_minutes: {part_minutes} must be at least 1")

@@ -87,6 +87,8 @@ def make(request: Request, part: Part, loaded: Loaded) -> Rows:
     pieces = [
         _of_symbol(place, symbol, request, part, loaded) for place, symbol in enumerate(request.symbols)
     ]
+    if len(pieces) == 1:
+        return pieces[0]
     symbol = np.concatenate([piece.symbol for piece in pieces])
     time = np.concatenate([piece.time for piece in pieces])
     order = np.lexsort((symbol, time))
@@ -105,26 +107,28 @@ def _of_symbol(place: int, symbol: str, request: Request, part: Part, loaded: Lo
     columns = own.columns(end)
     columns = columns.beside(columns if symbol == REFERENCE else reference.columns(end))
     count = (part.end - part.start) // MINUTE_MS
-    result = compute(columns, count)
-    places = np.array([NAMES.index(name) for name in request.features], dtype=np.intp)
-    values, kept = result.values[:, places], result.emit
+    places = [NAMES.index(name) for name in request.features]
+    result = compute(columns, count, places)
+    kept = result.emit
     if request.as_known_ms is not None:
         allowed = request.as_known_ms
         kept = kept & known.decided_by_cache(
             result.time,
             allowed,
-            values,
-            places,
+            result.values,
+            np.array(places, dtype=np.intp),
             loaded.cached[symbol],
             known.in_time(result.time, allowed, known.needs(request.features), own, reference),
         )
+    features, learnt = result.values.T, _labels(request, own, part)
     found = np.flatnonzero(kept)
+    whole = len(found) == count
     return Rows(
         np.full(len(found), place, dtype=np.int16),
         result.time[found],
-        values[found].T,
+        features if whole else features[:, found],
         result.window_coverage[found],
-        _labels(request, own, part)[:, found],
+        learnt if whole else learnt[:, found],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from marketdata.errors import ExportError
 from marketdata.export.request import Request
@@ -44,10 +45,10 @@ def table(request: Request, rows: Rows) -> pyarrow.Table:
     """Rows as columns of the file's types, null where a number is NaN."""
     count = len(rows.time)
     columns: list[Any] = [
-        pyarrow.DictionaryArray.from_arrays(pyarrow.array(rows.symbol), list(request.symbols)).cast(
-            pyarrow.string()
-        ),
-        pyarrow.array(rows.time, pyarrow.timestamp("ms", tz="UTC")),
+        pyarrow.DictionaryArray.from_arrays(
+            _array(rows.symbol, pyarrow.int16()), _texts(request.symbols)
+        ).cast(pyarrow.string()),
+        _array(rows.time, pyarrow.timestamp("ms", tz="UTC")),
         *(_nullable(column) for column in rows.features),
         _nullable(rows.coverage),
     ]
@@ -55,12 +56,36 @@ def table(request: Request, rows: Rows) -> pyarrow.Table:
     first = len(columns)
     for place, column in enumerate(rows.labels):
         columns.append(_nullable(column).cast(wanted.field(first + place).type))
-    columns.append(pyarrow.array(np.full(count, FEATURE_VERSION, dtype=np.int32)))
+    columns.append(_array(np.full(count, FEATURE_VERSION, dtype=np.int32), pyarrow.int32()))
     return pyarrow.Table.from_arrays(columns, schema=wanted)
 
 
+def _array(values: NDArray[Any], kind: Any, present: NDArray[np.bool_] | None = None) -> Any:
+    """The memory of ``values`` as an array. Not by ``pyarrow.array``, which copies, and imports pandas."""
+    bits = None if present is None else pyarrow.py_buffer(np.packbits(present, bitorder="little"))
+    return pyarrow.Array.from_buffers(
+        kind, len(values), [bits, pyarrow.py_buffer(np.ascontiguousarray(values))]
+    )
+
+
 def _nullable(column: Floats) -> Any:
-    return pyarrow.array(np.ascontiguousarray(column), mask=np.isnan(column))
+    present = ~np.isnan(column)
+    return _array(column, pyarrow.float64(), None if present.all() else present)
+
+
+def _texts(texts: Sequence[str]) -> Any:
+    encoded = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    buffers = [None, pyarrow.py_buffer(ends), pyarrow.py_buffer(b"".join(encoded))]
+    return pyarrow.Array.from_buffers(pyarrow.string(), len(encoded), buffers)
+
+
+def _repeating(columns: pyarrow.Schema) -> list[str]:
+    """The columns worth a dictionary. Features hardly repeat themselves: tried on them, it costs twice the
+    whole rest of the writing, and a fifth of the size."""
+    return [
+        field.name for field in columns if field.type != pyarrow.float64() or field.name == "window_coverage"
+    ]
 
 
 class Sink:
@@ -73,7 +98,9 @@ class Sink:
         columns = schema(request)
         with writing(path):
             if kind == "parquet":
-                self._writer = pyarrow.parquet.ParquetWriter(path, columns, compression="zstd")
+                self._writer = pyarrow.parquet.ParquetWriter(
+                    path, columns, compression="zstd", use_dictionary=_repeating(columns)
+                )
             elif kind == "arrow":
                 self._writer = pyarrow.ipc.new_file(path, columns)
             else:

@@ -6,6 +6,7 @@ that see that snapshot: a long export never stands in the way of retention, comp
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -125,13 +126,9 @@ def decode(data: bytes, names: tuple[str, ...]) -> Table:
 
 
 async def _copy(connection: Connection, query: str, names: tuple[str, ...], *arguments: Any) -> Table:
-    parts: list[bytes] = []
-
-    async def take(data: bytes) -> None:
-        parts.append(data)
-
-    await connection.copy_from_query(QUERIES[query], *arguments, output=take, format="binary")
-    return decode(b"".join(parts), names)
+    output = io.BytesIO()
+    await connection.copy_from_query(QUERIES[query], *arguments, output=output, format="binary")
+    return decode(output.getvalue(), names)
 
 
 async def load(connection: Connection, symbol: str, start: int, end: int) -> Minutes:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketdata.models import MINUTE_MS
+from marketdata.reach import REFERENCE as REFERENCE
 
 Floats = NDArray[np.float64]
 Derived = TypeVar("Derived")
@@ -24,8 +25,6 @@ MISSING: Final = 2
 PRICES: Final = ("open", "high", "low", "close")
 FLOWS: Final = ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
 BOOK: Final = ("spread_bps", "imbalance")
-REFERENCE: Final = "BTCUSDT"
-"""The symbol that cross features compare with."""
 CANDLE_ROW: Final = ("time", *PRICES, *FLOWS)
 """The order of the ten numbers of a candle row: ``marketdata.models.Candle`` without its symbol."""
 BOOK_ROW: Final = ("time", *BOOK)

@@ -14,9 +14,7 @@ from marketdata.features.feature import Feature
 from marketdata.features.fold import quotient
 from marketdata.features.rolling import Comoments, comoments, log_change
 from marketdata.features.series import log_returns, reference_returns
-
-CROSS_WINDOW: Final = 240
-"""Minutes of the reference's candles that a row may need at most."""
+from marketdata.reach import CROSS_WINDOW as CROSS_WINDOW
 
 
 def _comoments(columns: Columns, minutes: int) -> Comoments:

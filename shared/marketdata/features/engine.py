@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -63,8 +63,11 @@ class Result:
         return Result(self.time[rows], self.values[rows], self.window_coverage[rows], self.emit[rows])
 
 
-def compute(columns: Columns, last: int | None = None) -> Result:
+def compute(columns: Columns, last: int | None = None, places: Sequence[int] | None = None) -> Result:
     """Compute the row of every minute of one symbol, or of the ``last`` minutes only.
+
+    ``places`` are those of the registry's features that are wanted: ``values`` has them in this order, each
+    with the very bits it has among all.
 
     A row is complete when ``columns`` holds the MAX_WINDOW minutes that end with it; minutes before
     the first count as missing. For ``last`` rows, ``MAX_WINDOW + last - 1`` minutes are enough.
@@ -77,11 +80,12 @@ def compute(columns: Columns, last: int | None = None) -> Result:
         raise ValueError(f"last is {last}, at least one row is needed")
     n = len(columns)
     first = 0 if last is None else max(0, n - last)
-    values = _undefined(n - first)
+    chosen = ACTIVE if places is None else _chosen(places)
+    values = _undefined(n - first, len(REGISTRY if places is None else places))
     with np.errstate(all="ignore"):
         for run_start, run_stop in _runs(columns.state):
             for start in range(max(run_start, first), run_stop, CHUNK_ROWS):
-                _fill(columns, run_start, start, min(start + CHUNK_ROWS, run_stop), first, values)
+                _fill(columns, chosen, run_start, start, min(start + CHUNK_ROWS, run_stop), first, values)
     values[~np.isfinite(values)] = np.nan
     return Result(
         time=columns.time[first:] + MINUTE_MS,
@@ -163,12 +167,26 @@ class _Counted:
         return self._before[:, ends] - self._before[:, np.maximum(ends - window, 0)]
 
 
-def _undefined(rows: int) -> Floats:
+def _chosen(places: Sequence[int]) -> tuple[tuple[int, Feature], ...]:
+    """The active ones of these features, each with its column."""
+    active = dict(ACTIVE)
+    return tuple((column, active[place]) for column, place in enumerate(places) if place in active)
+
+
+def _undefined(rows: int, features: int) -> Floats:
     """Rows of NaN. A feature's values lie side by side, since that is how they come."""
-    return np.full((len(REGISTRY), rows), np.nan).T
+    return np.full((features, rows), np.nan).T
 
 
-def _fill(columns: Columns, run_start: int, start: int, stop: int, first: int, values: Floats) -> None:
+def _fill(
+    columns: Columns,
+    chosen: Sequence[tuple[int, Feature]],
+    run_start: int,
+    start: int,
+    stop: int,
+    first: int,
+    values: Floats,
+) -> None:
     """Write the rows ``start`` to ``stop`` of a run.
 
     One row is computed from each feature's own window; many from the minutes of the longest, so that what
@@ -176,7 +194,7 @@ def _fill(columns: Columns, run_start: int, start: int, stop: int, first: int, v
     """
     parts: dict[int, Columns] = {}
     alone = stop - start == 1
-    for place, feature in ACTIVE:
+    for place, feature in chosen:
         begin = max(run_start, start - (feature.window if alone else MAX_WINDOW) + 1)
         row = max(start, run_start + feature.window - 1)
         if row >= stop:

@@ -12,6 +12,7 @@ from typing import Final
 
 from marketdata.features import calendar, cross, microstructure, momentum, returns, trend, volatility, volume
 from marketdata.features.feature import Feature
+from marketdata.reach import MAX_WINDOW
 
 __all__ = ["FEATURE_VERSION", "GROUPS", "MAX_WINDOW", "NAMES", "REGISTRY", "Feature", "names"]
 
@@ -76,8 +77,8 @@ ACTIVE: Final = active(REGISTRY, FEATURE_VERSION)
 
 NAMES: Final = tuple(feature.name for feature in REGISTRY)
 
-MAX_WINDOW: Final = max(feature.window for feature in REGISTRY)
-"""Minutes of candles that one row needs, its own included."""
+if (_longest := max(feature.window for feature in REGISTRY)) != MAX_WINDOW:
+    raise ValueError(f"the longest window is {_longest} minutes, marketdata.reach.MAX_WINDOW {MAX_WINDOW}")
 
 
 def names(version: int) -> tuple[str, ...]:

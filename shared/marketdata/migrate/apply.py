@@ -13,6 +13,7 @@ from marketdata.errors import SchemaError
 from marketdata.features import registry
 from marketdata.log import get_logger
 from marketdata.migrate import files, scram
+from marketdata.migrate.lacking import LACKING as LACKING
 
 log = get_logger(__name__)
 
@@ -24,15 +25,6 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at  timestamptz NOT NULL DEFAULT now()
 )
 """
-
-LACKING = {
-    "community": "",
-    "apache": "TimescaleDB's Apache edition: hypertables, but no columnstore, policies or continuous"
-    " aggregates. candles_5m … candles_1d are plain views, and the gap-handler runs the nightly jobs.",
-    "plain": "PostgreSQL without TimescaleDB: plain tables and views, no compression. The gap-handler"
-    " runs the nightly jobs and retention.",
-}
-"""What a server lacks, in a sentence, by ``server_kind()``."""
 
 
 class Outcome(NamedTuple):

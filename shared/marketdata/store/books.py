@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from marketdata.database import Connection
-from marketdata.features.registry import MAX_WINDOW
+from marketdata.reach import MAX_WINDOW
 from marketdata.store.queries import QUERIES
 
 

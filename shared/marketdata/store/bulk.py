@@ -15,10 +15,8 @@ import asyncpg
 
 from marketdata import metrics
 from marketdata.database import POSTGRES_EPOCH_MS, Connection
-from marketdata.features.columns import REFERENCE
-from marketdata.features.cross import CROSS_WINDOW
-from marketdata.features.registry import MAX_WINDOW
 from marketdata.models import Candle, Source
+from marketdata.reach import CROSS_WINDOW, MAX_WINDOW, REFERENCE
 from marketdata.store import candles
 from marketdata.store.candles import Row, Written
 from marketdata.store.queries import QUERIES

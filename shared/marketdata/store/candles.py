@@ -14,10 +14,8 @@ import asyncpg
 from marketdata import metrics
 from marketdata.candles import candle_problem
 from marketdata.database import Connection
-from marketdata.features.columns import REFERENCE
-from marketdata.features.cross import CROSS_WINDOW
-from marketdata.features.registry import MAX_WINDOW
 from marketdata.models import Candle, Source
+from marketdata.reach import CROSS_WINDOW, MAX_WINDOW, REFERENCE
 from marketdata.store import ledger
 from marketdata.store.queries import QUERIES
 

@@ -12,6 +12,7 @@ from marketdata.database import Connection
 from marketdata.features.columns import REFERENCE, Columns, Floats
 from marketdata.features.engine import Result
 from marketdata.features.registry import FEATURE_VERSION, MAX_WINDOW, NAMES
+from marketdata.minutes import merge
 from marketdata.models import MINUTE_MS
 from marketdata.store.queries import QUERIES
 
@@ -25,17 +26,6 @@ class Stale(NamedTuple):
     symbol: str
     ids: list[int]
     ranges: list[tuple[int, int]]
-
-
-def merge(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the same instants as few sorted half-open ranges; empty ones vanish."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(r for r in ranges if r[0] < r[1]):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return merged
 
 
 async def load_window(

@@ -9,12 +9,10 @@ import orjson
 from marketdata import metrics
 from marketdata.database import Connection
 from marketdata.errors import LeaseLostError
-from marketdata.features.columns import REFERENCE
-from marketdata.features.cross import CROSS_WINDOW
-from marketdata.features.registry import MAX_WINDOW
 from marketdata.log import get_logger
 from marketdata.minutes import isoformat
 from marketdata.models import MINUTE_MS, Candle, Source
+from marketdata.reach import CROSS_WINDOW, MAX_WINDOW, REFERENCE
 
 log = get_logger(__name__)
 

@@ -8,7 +8,6 @@ import asyncpg
 
 from marketdata.database import Connection
 from marketdata.errors import SchemaError, WrongExchangeError
-from marketdata.features.registry import FEATURE_VERSION, NAMES
 from marketdata.models import MINUTE_MS
 
 
@@ -70,6 +69,9 @@ async def check_schema(connection: Connection) -> str:
 
     Raises ``SchemaError`` when the schema is missing or its feature set is not this code's.
     """
+    # Here, since the gap-handler, which claims an exchange too, has no features to compute.
+    from marketdata.features.registry import FEATURE_VERSION, NAMES
+
     try:
         names = await connection.fetchval(
             "SELECT names FROM feature_sets WHERE version = $1", FEATURE_VERSION
