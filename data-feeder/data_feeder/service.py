@@ -38,6 +38,19 @@ log = get_logger(__name__)
 
 DRAIN_SECONDS: Final = 5.0
 """How long a stop waits for the candles in hand; what stays behind becomes a gap at the next start."""
+CANCEL_AGAIN_SECONDS: Final = 1.0
+
+
+async def end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: a cancellation that meets asyncpg in the middle of a rollback comes out as that one's
+    error, and who waits for the database to come back goes on.
+    """
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_SECONDS)
 
 
 class Feeder:
@@ -133,8 +146,7 @@ class Feeder:
                     message="the audit of the next start finds them",
                 )
             server.should_exit = True
-            for task in [*tasks[1:], *self._running]:
-                task.cancel()
+            await end({*tasks[1:], *self._running})
 
     async def _prepare(self, *, patient: bool = False) -> startup.Start:
         """Do what a start has to do, as often as the database is lost meanwhile.

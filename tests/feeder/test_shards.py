@@ -284,8 +284,12 @@ async def test_each_shard_computes_the_stale_rows_of_its_own_names(
             return one.rows_written == 30
 
         await eventually(own, "the rows of ETHUSDT")
-        marked = await everything(connection, "SELECT DISTINCT symbol FROM stale_features ORDER BY 1")
-        assert marked == ["BTCUSDT", "SOLUSDT"]
+
+        async def left() -> bool:
+            marked = await everything(connection, "SELECT DISTINCT symbol FROM stale_features ORDER BY 1")
+            return marked == ["BTCUSDT", "SOLUSDT"]
+
+        await eventually(left, "the marks of its own names to be settled, and no others")
         async with Part(database, "2/2") as two:
             await settled(connection)
             assert (one.rows_written, two.rows_written) == (30, 60)

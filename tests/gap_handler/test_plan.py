@@ -226,10 +226,10 @@ async def test_a_longer_pause_is_not_cut_short() -> None:
 async def test_requests_are_spaced_evenly() -> None:
     pool = IpPool("x", FakeClock())
     at = []
-    for _ in range(6):
+    for _ in range(8):
         await pool.enter()
         at.append(monotonic())
-    assert at[-1] - at[0] >= 0.49, "never more than ten a second, from the first on"
+    assert at[-1] - at[0] >= 0.59, "never more than ten a second but for one caught up, from the first on"
 
 
 def test_the_minute_turns_by_the_servers_clock() -> None:
