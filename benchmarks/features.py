@@ -26,6 +26,7 @@ import numpy as np
 import uvloop
 from tests.features.samples import SYMBOLS, recorded, seeded
 
+from benchmarks.harness import Options, Report, Result, Target
 from marketdata.features import REGISTRY, Columns, compute
 from marketdata.features.feature import Feature
 
@@ -72,18 +73,28 @@ def together(features: Sequence[Feature], columns: Columns) -> None:
             feature.compute(fresh)
 
 
-def batch() -> dict[str, Any]:
+class _Batch(NamedTuple):
+    """What the rounds took, in seconds."""
+
+    minutes: str
+    whole: list[float]
+    single: dict[str, list[float]]
+    peers: dict[str, _Peer]
+
+
+def _measured(rounds: int, count: int = MINUTES) -> _Batch:
     """The columns of each call of a library together, all that it shares with us, and the whole set."""
     from benchmarks.feature_peers import LIBRARIES, frame
 
     warnings.simplefilter("ignore")
     kind, columns = minutes()
+    columns = columns.part(0, count)
     theirs = frame(columns)
     known = {feature.name: feature for feature in REGISTRY}
     whole: list[float] = []
     single: dict[str, list[float]] = {name: [] for name in known}
     peers = {name: _Peer(calls) for name, calls in LIBRARIES.items()}
-    for n in range(ROUNDS + 1):
+    for n in range(rounds + 1):
         took = {name: seconds(lambda f=f: together([f], columns)) for name, f in known.items()}
         set_took = seconds(lambda: compute(columns))
         rounds = {name: _round(peer.calls, known, columns, theirs) for name, peer in peers.items()}
@@ -93,10 +104,16 @@ def batch() -> dict[str, Any]:
                 single[name].append(value)
             for name, one in rounds.items():
                 peers[name].rounds.append(one)
-        print(f"round {n} of {ROUNDS}", file=sys.stderr)
+        print(f"features: round {n} of {rounds}", file=sys.stderr)
+    return _Batch(f"{count} {kind}", whole, single, peers)
+
+
+def batch() -> dict[str, Any]:
+    """The figures of a batch."""
+    kind, whole, single, peers = _measured(ROUNDS)
     return {
         "machine": machine(),
-        "minutes": f"{MINUTES} {kind}",
+        "minutes": kind,
         "peers": {"ta": version("ta"), "pandas_ta": version("pandas-ta-classic") + ", its own code"},
         "whole_set_ms": figures([1000 * value for value in whole]),
         "columns": len(REGISTRY),
@@ -135,7 +152,7 @@ def _compare(peer: _Peer, single: dict[str, list[float]], whole: list[float]) ->
     ]
     columns = {name: ratio for (names, _), ratio in zip(peer.calls, ratios, strict=True) for name in names}
     sums = [sum(one.theirs) for one in peer.rounds]
-    alone = [sum(single[name][n] for name in columns) for n in range(ROUNDS)]
+    alone = [sum(single[name][n] for name in columns) for n in range(len(peer.rounds))]
     together_ = [one.all_of_ours for one in peer.rounds]
     return {
         "shared_columns": len(columns),
@@ -163,6 +180,59 @@ def figures(values: list[float]) -> dict[str, float]:
         "lowest": round(min(values), 2),
         "highest": round(max(values), 2),
     }
+
+
+def run(options: Options) -> Report:
+    """Measure a batch beside the libraries, a live minute, and lookups beside the table."""
+    from benchmarks import feature_rows
+
+    logging.disable(logging.INFO)
+    rounds = options.rounds or (1 if options.quick else ROUNDS)
+    measured = _measured(rounds, 4 * 1440 if options.quick else MINUTES)
+    report = Report(facts={"minutes": measured.minutes})
+    for name, peer in measured.peers.items():
+        calls = f"{sum(len(names) for names, _ in peer.calls)} columns of {len(peer.calls)} calls"
+        report.results += [
+            Result(
+                f"{calls}: all of them",
+                "ms",
+                [1000 * one.all_of_ours for one in peer.rounds],
+                [1000 * sum(one.theirs) for one in peer.rounds],
+                name,
+                Target("<=", 1 / 50),
+            ),
+            Result(
+                f"{calls}: the median column's time",
+                f"of {name}'s",
+                [
+                    statistics.median(
+                        mine / theirs
+                        for (names, _), mine, theirs in zip(peer.calls, one.ours, one.theirs, strict=True)
+                        for _ in names
+                    )
+                    for one in peer.rounds
+                ],
+                target=Target("<=", 1 / 10),
+            ),
+        ]
+    report.results.append(
+        Result("the whole set, four weeks of a symbol", "ms", [1000 * one for one in measured.whole])
+    )
+    if options.quick:
+        return report
+    report.facts["live"] = live = uvloop.run(feature_rows.live())
+    report.facts["lookup"] = lookup = uvloop.run(feature_rows.lookup())
+    minute = live["minute_ms"]["last_frame_to_all_rows"]
+    report.results.append(
+        Result("500 symbols: last frame to all rows", "ms", [minute["median"]], target=Target("<=", 1000))
+    )
+    for what in ("row", "day"):
+        bare, *views = lookup[what].items()
+        report.results += [
+            Result(f"a {what} of {view}", "ms", [figure["median"]], [bare[1]["median"]], bare[0])
+            for view, figure in views
+        ]
+    return report
 
 
 def main() -> None:
