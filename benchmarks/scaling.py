@@ -35,26 +35,32 @@ class Constant:
 
 
 CONSTANTS: Final[dict[str, Constant]] = {
-    "candle_plain": Constant("a candle, plain, with its indexes", None, "bytes", "`benchmarks/storage.py`"),
-    "candle_column": Constant("a candle in the columnstore", None, "bytes", "`benchmarks/storage.py`"),
-    "feature_plain": Constant(
-        "a feature row, plain, with its indexes", None, "bytes", "`benchmarks/storage.py`"
+    "candle_plain": Constant("a candle, plain, with its indexes", 199, "bytes", "`benchmarks/storage.py`"),
+    "candle_column": Constant("a candle in the columnstore", 61, "bytes", "`benchmarks/storage.py`"),
+    "feature": Constant(
+        "a feature row, kept plain, with its indexes", 820, "bytes", "`benchmarks/storage.py`"
     ),
-    "feature_column": Constant("a feature row in the columnstore", None, "bytes", "`benchmarks/storage.py`"),
     "book_plain": Constant(
-        "a minute of quotes, plain, with its indexes", None, "bytes", "`benchmarks/storage.py`"
+        "a minute of quotes, plain, with its indexes", 174, "bytes", "`benchmarks/storage.py`"
     ),
-    "book_column": Constant(
-        "a minute of quotes in the columnstore", None, "bytes", "`benchmarks/storage.py`"
-    ),
+    "book_column": Constant("a minute of quotes in the columnstore", 47, "bytes", "`benchmarks/storage.py`"),
     "wal": Constant(
         "WAL of one live minute of a symbol: candle, quotes and feature row",
-        None,
+        1300,
         "bytes",
         "`benchmarks/storage.py`",
     ),
     "row_cpu": Constant(
-        "CPU of a feature row, computed and written", None, "ms", "`benchmarks/market_minute.py`"
+        "CPU of a symbol's minute: quotes, candle and feature row",
+        None,
+        "ms",
+        "`benchmarks/market_minute.py`",
+    ),
+    "feeder_symbols": Constant(
+        "symbols whose rows one feeder has within a second of the last frame",
+        None,
+        "",
+        "`benchmarks/market_minute.py`",
     ),
     "frames": Constant("frames one feeder commits", None, "a second", "`benchmarks/stream.py`"),
     "archive_rows": Constant(
@@ -78,9 +84,6 @@ CONSTANTS: Final[dict[str, Constant]] = {
     ),
     "handler_connections": Constant(
         "database connections of a gap-handler, at most", 16, "", "`MAX_CONCURRENT_BACKFILLS` + 11"
-    ),
-    "core_share": Constant(
-        "share of a core that a feeder's minute may take", 0.5, "", "the rest is for reconnects and repairs"
     ),
 }
 
@@ -146,7 +149,7 @@ def sockets(symbols: int) -> int:
 def kept(case: Case, form: str) -> float:
     """Bytes of 13 months of candles and quotes and a month of feature rows, ``plain`` or ``column``."""
     history = value(f"candle_{form}") + value(f"book_{form}")
-    days = HISTORY_DAYS * history + FEATURE_DAYS * value(f"feature_{form}")
+    days = HISTORY_DAYS * history + FEATURE_DAYS * value("feature")
     return case.all * MINUTES_A_DAY * days
 
 
@@ -156,9 +159,8 @@ def first_fill_requests(symbols: int) -> int:
 
 
 def shards(case: Case) -> int:
-    """Feeders by the CPU of feature rows: what a minute costs, over the share of a minute it may take."""
-    seconds = case.symbols * value("row_cpu") / 1000
-    return case.exchanges * max(1, math.ceil(seconds / (60 * value("core_share"))))
+    """Feeders: rows are wanted within a second of the minute's last frame."""
+    return case.exchanges * math.ceil(case.symbols / value("feeder_symbols"))
 
 
 def memory(case: Case) -> float:
@@ -182,11 +184,11 @@ ROWS: Final[tuple[Row, ...]] = (
     (
         "bytes a day, plain",
         lambda c: size(
-            c.all * MINUTES_A_DAY * (value("candle_plain") + value("book_plain") + value("feature_plain"))
+            c.all * MINUTES_A_DAY * (value("candle_plain") + value("book_plain") + value("feature"))
         ),
     ),
     ("bytes kept, plain", lambda c: size(kept(c, "plain"))),
-    ("bytes kept, in the columnstore", lambda c: size(kept(c, "column"))),
+    ("bytes kept, candles and quotes in the columnstore", lambda c: size(kept(c, "column"))),
     ("WAL a day", lambda c: size(c.all * MINUTES_A_DAY * value("wal"))),
     ("streams", lambda c: count(c.all * value("symbol_streams"))),
     ("sockets to exchanges", lambda c: count(c.exchanges * sockets(c.symbols))),
@@ -207,7 +209,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "first fill from archives: time, a gap-handler for each exchange",
         lambda c: duration(c.symbols * MINUTES_A_DAY * HISTORY_DAYS / value("archive_rows")),
     ),
-    ("cores for feature rows", lambda c: count(c.all * value("row_cpu") / 1000 / 60)),
+    ("cores of all feeders, on the average", lambda c: count(c.all * value("row_cpu") / 1000 / 60)),
     ("shards", lambda c: count(shards(c))),
     ("memory of all feeders", lambda c: size(memory(c))),
     ("connections to the database", lambda c: count(connections(c))),

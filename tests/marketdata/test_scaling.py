@@ -18,7 +18,7 @@ def test_what_is_not_measured_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_arithmetic_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"candle_column": 30.0, "book_column": 20.0, "feature_column": 100.0, "row_cpu": 30.0,
+    given = {"candle_column": 30.0, "book_column": 20.0, "feature": 100.0, "feeder_symbols": 1000.0,
              "feeder_base": 100.0, "feeder_symbol": 1.0}  # fmt: skip
     for name, value in given.items():
         monkeypatch.setitem(scaling.CONSTANTS, name, replace(scaling.CONSTANTS[name], value=value))
@@ -28,7 +28,7 @@ def test_the_arithmetic_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scaling.sockets(2000) == 4
     assert scaling.first_fill_requests(1) == 569, "395 days of 1,440 minutes, 1,000 a request"
     assert scaling.kept(case, "column") == 20_000 * 1440 * (395 * 50 + 31 * 100)
-    # A minute of 2,000 rows is 60 s of CPU; a feeder has 30 s of it for them.
+    # 2,000 symbols of an exchange are two feeders'.
     assert scaling.shards(case) == 20
     assert scaling.connections(case) == 20 * 3 + 10 * 16
     assert scaling.memory(case) == pytest.approx(20 * (100 + 997) * 1e6)
