@@ -37,9 +37,7 @@ class Constant:
 CONSTANTS: Final[dict[str, Constant]] = {
     "candle_plain": Constant("a candle, plain, with its indexes", 199, "bytes", "`benchmarks/storage.py`"),
     "candle_column": Constant("a candle in the columnstore", 61, "bytes", "`benchmarks/storage.py`"),
-    "feature": Constant(
-        "a feature row, kept plain, with its indexes", 820, "bytes", "`benchmarks/storage.py`"
-    ),
+    "feature": Constant("a feature row, with its indexes", 820, "bytes", "`benchmarks/storage.py`"),
     "book_plain": Constant(
         "a minute of quotes, plain, with its indexes", 174, "bytes", "`benchmarks/storage.py`"
     ),
