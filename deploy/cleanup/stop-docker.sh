@@ -2,7 +2,9 @@
 
 # all_files: every service and volume a deployment may have made. Names alone matter here, not values.
 all_files() {
-  DEMO_SYMBOLS='' DEMO_HISTORY_DAYS='' docker compose --file docker-compose.yml --file deploy/docker/demo.yml "$@" </dev/null
+  local files=(--file docker-compose.yml --file deploy/docker/demo.yml)
+  [[ ! -f $MORE_FEEDERS ]] || files+=(--file "$MORE_FEEDERS")
+  DEMO_SYMBOLS='' DEMO_HISTORY_DAYS='' docker compose "${files[@]}" "$@" </dev/null
 }
 
 # our_containers: this project's containers that this folder made.
