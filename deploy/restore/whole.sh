@@ -17,8 +17,8 @@ stop_services() {
   STOPPED=yes
   if [[ $ENGINE == docker ]]; then
     local names
-    mapfile -t names < <(docker_services | grep -vx -e timescaledb -e exchange-simulator)
-    compose stop "${names[@]}" backup >.local/logs/stop.log 2>&1 || {
+    mapfile -t names < <(database_users)
+    compose stop "${names[@]}" >.local/logs/stop.log 2>&1 || {
       cat .local/logs/stop.log >&2
       fail "The services could not be stopped."
     }
