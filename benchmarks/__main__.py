@@ -118,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.charts:
         from benchmarks import charts
 
-        charts.draw(reports, chosen.charts)
+        if not charts.draw(reports, chosen.charts):
+            print(f"{chosen.charts}: no charts, none of these has a curve", file=sys.stderr)
     print(report.table(reports))
     crashed = [name for name in names if name not in reports]
     if crashed:

@@ -15,12 +15,13 @@ import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "deploy"), str(ROOT / "shared")]
 
 import envfile
-from marketdata import settings
+from marketdata import settings, shards
 from marketdata.migrate import scram
 
 GENERATED = ("DB_PASSWORD", "MLREADER_PASSWORD", "PGADMIN_PASSWORD")
@@ -94,12 +95,16 @@ def _readable_part(root: Path, environ: Mapping[str, str]) -> tuple[dict[str, st
 
 
 def warnings(values: Mapping[str, str]) -> list[str]:
-    """What is allowed and unwise: a password that can be guessed."""
-    return [
+    """What is allowed and unwise: a password that can be guessed, a feeder that has nothing to capture."""
+    found = [
         f"{name} is short: anyone who reaches its port can try them all. Leave it empty to have one made."
         for name in GENERATED
         if 0 < len(values[name]) < _SHORT_SECRET
     ]
+    shard, symbols = shards.parse(values["SHARD"]), settings.parse(values)[0]["SYMBOLS"]
+    if not shard.part(cast(tuple[str, ...], symbols)):
+        found.append(f"SHARD={shard} has none of SYMBOLS={values['SYMBOLS']}: its feeder captures nothing.")
+    return found
 
 
 def _port_clashes(values: Mapping[str, str]) -> list[str]:

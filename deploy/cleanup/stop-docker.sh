@@ -1,10 +1,5 @@
 # The containers and networks of this checkout's Compose project; its volumes and images with --purge.
 
-# all_files: every service and volume a deployment may have made. Names alone matter here, not values.
-all_files() {
-  DEMO_SYMBOLS='' DEMO_HISTORY_DAYS='' docker compose --file docker-compose.yml --file deploy/docker/demo.yml "$@" </dev/null
-}
-
 # our_containers: this project's containers that this folder made.
 our_containers() {
   docker ps --all --quiet --filter "label=com.docker.compose.project.working_dir=$PWD" --filter label=com.docker.compose.project

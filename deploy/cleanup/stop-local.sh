@@ -6,7 +6,7 @@ if [[ -x .local/venv/bin/python && -f .local/run/supervisord.conf ]]; then
 fi
 if [[ $PURGE == yes && -d .local ]]; then
   step "Deleting .local (data, logs and the local installation)"
-  [[ ! -x .local/venv/bin/python ]] || .local/venv/bin/python deploy/local/cluster.py purge
+  [[ ! -x .local/venv/bin/python ]] || PYTHONPATH=shared .local/venv/bin/python deploy/local/cluster.py purge
   rm -rf .local
 fi
 if [[ $PURGE == yes ]]; then

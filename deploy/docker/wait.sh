@@ -63,6 +63,7 @@ service_address() {
     data-feeder) echo "http://$address:$(setting FEEDER_PORT)" ;;
     gap-handler) echo "http://$address:$(setting GAP_HANDLER_PORT)" ;;
     pgadmin) echo "http://$address:$(setting PGADMIN_PORT)" ;;
+    data-feeder-*) docker port "$(container_of "$1")" 8080 | sed -n '1s|^|http://|p' ;;
     *) echo "inside btc-ml-network" ;;
   esac
 }

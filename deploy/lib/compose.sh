@@ -80,3 +80,16 @@ docker_services() {
   printf '%s\n' data-feeder gap-handler pgadmin
   ! has_more_feeders || sed -n 's/^  \(data-feeder-[0-9]*\):.*/\1/p' "$MORE_FEEDERS"
 }
+
+# database_users: those of them that have the bundled database open.
+database_users() {
+  docker_services | grep -vx -e timescaledb -e exchange-simulator
+  echo backup
+}
+
+# all_files: every service and volume a deployment may have made. Names alone matter here, not values.
+all_files() {
+  local files=(--file docker-compose.yml --file deploy/docker/demo.yml)
+  [[ ! -f $MORE_FEEDERS ]] || files+=(--file "$MORE_FEEDERS")
+  DEMO_SYMBOLS='' DEMO_HISTORY_DAYS='' docker compose "${files[@]}" "$@" </dev/null
+}

@@ -16,7 +16,9 @@ fi
 stop_services() {
   STOPPED=yes
   if [[ $ENGINE == docker ]]; then
-    compose stop data-feeder gap-handler pgadmin backup >.local/logs/stop.log 2>&1 || {
+    local names
+    mapfile -t names < <(database_users)
+    compose stop "${names[@]}" >.local/logs/stop.log 2>&1 || {
       cat .local/logs/stop.log >&2
       fail "The services could not be stopped."
     }

@@ -139,6 +139,15 @@ def test_two_feeders_on_one_machine_differ_in_shard_port_and_name(
     assert waited_for == ["data-feeder", "gap-handler", "pgadmin", "data-feeder-2"]
 
 
+def test_a_restore_and_a_purge_know_the_second_feeder(checkout: Checkout, compose: object) -> None:
+    more = (ROOT / "deploy/docker/two-feeders.yml").read_text(encoding="utf-8")
+    (checkout.path / "docker-compose.shards.yml").write_text(more, encoding="utf-8")
+    done = checkout.steps("EXCHANGE=live\nSETTINGS=DB_HOST=timescaledb\ndatabase_users")
+    assert done.stdout.split() == ["data-feeder", "gap-handler", "pgadmin", "data-feeder-2", "backup"]
+    done = checkout.steps("all_files config --services")
+    assert {"data-feeder-2", "exchange-simulator", "timescaledb"} <= set(done.stdout.split())
+
+
 def test_a_demo_and_a_plain_deployment_have_one_feeder(checkout: Checkout) -> None:
     plain = 'SETTINGS=DB_HOST=timescaledb\nset_compose_files\necho "${COMPOSE_FILES[@]}"'
     assert "shards" not in checkout.steps(f"EXCHANGE=live\n{plain}").stdout

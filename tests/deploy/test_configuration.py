@@ -134,6 +134,16 @@ def test_a_short_password_is_warned_of_without_quoting_it(folder: Path) -> None:
     assert "zebra7" not in found[0]
 
 
+def test_a_shard_without_a_symbol_is_warned_of(folder: Path) -> None:
+    write_env(folder, "SYMBOLS=BTCUSDT\n")
+    found = {
+        shard: configuration.warnings(configuration.effective(folder, {"SHARD": shard}))
+        for shard in ("1/1", "1/2", "2/2")
+    }
+    assert found["1/1"] == found["2/2"] == []
+    assert found["1/2"] == ["SHARD=1/2 has none of SYMBOLS=BTCUSDT: its feeder captures nothing."]
+
+
 def test_one_look_finds_the_problems_alone_or_all_that_a_start_has_to_know(folder: Path) -> None:
     write_env(folder, "DB_PASSWORD=short\nMLREADER_PASSWORD=\nPGADMIN_PASSWORD=long enough to stay\n")
     found = configuration.look(folder, {"FEEDER_PORT": "1002"})
