@@ -55,7 +55,7 @@ TOGETHER_MOST: Final = 256
 part's rows is no long turn of the event loop."""
 THREADS: Final = 2
 WRITTEN_MOST: Final = 128
-"""Rows in a statement: to encode more is a long turn of the event loop."""
+"""Rows in a statement, or one symbol's: to encode more is a long turn of the event loop."""
 GATHER_SECONDS: Final = 0.05
 """Where many symbols are captured, candles of one minute are waited for until so long none has come, or
 TOGETHER_MOST have: to compute one symbol's row costs half of what a hundred's do."""
@@ -533,10 +533,15 @@ class FeatureTask:
             return 0, window
         window = window.part(0, stop)
         rows = await self._beside(_rows, symbols, window, count)
-        async with store.still_lacking(connection, rows.lacking) as sure:
-            if not sure:
-                return None
-            written = await store.replace(connection, rows.symbols, rows.result, known_at=self._market.now_ms)
+        written = 0
+        for part in _statements(rows):
+            # Each for itself: where rows lack the reference's candle, its writer waits for no more than this.
+            async with store.still_lacking(connection, part.lacking) as sure:
+                if not sure:
+                    return None
+                written += await store.replace(
+                    connection, part.symbols, part.result, known_at=self._market.now_ms
+                )
         self._count("again", written, rows.result)
         return written, window
 
@@ -556,12 +561,13 @@ def _rows(symbols: list[str], window: Columns, count: int) -> Rows:
 
 def _statements(rows: Rows) -> Iterator[Rows]:
     """The same rows for one statement each; those of several minutes of a symbol stay together."""
-    count = len(rows.result.time)
-    if isinstance(rows.symbols, str) or len(set(rows.symbols)) < count:
+    if isinstance(rows.symbols, str):
         yield rows
         return
-    for first in range(0, count, WRITTEN_MOST):
-        part = slice(first, first + WRITTEN_MOST)
+    each = len(rows.symbols) // len(set(rows.symbols))
+    most = max(1, WRITTEN_MOST // each) * each
+    for first in range(0, len(rows.symbols), most):
+        part = slice(first, first + most)
         yield Rows(rows.symbols[part], rows.result.part(part), rows.lacking)
 
 

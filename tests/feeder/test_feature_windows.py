@@ -114,6 +114,11 @@ async def test_symbols_with_the_same_stale_rows_are_computed_together(
         await write(connection, "BTCUSDT", [-50], seed=1)
         await settled(connection)
         assert set(again) == {("BTCUSDT",), ("ETHUSDT", "SOLUSDT")}
+        again.clear()
+        await write(connection, "BTCUSDT", [-300], seed=1)
+        await settled(connection)
+        # Longer ones are written a symbol at a time: a statement is encoded in one turn of the event loop.
+        assert set(again) == {("BTCUSDT",), ("ETHUSDT",), ("SOLUSDT",)}
         heads = [item for symbol in SYMBOLS for item in await write(connection, symbol, [0], head=True)]
         task.offer(heads, [], True)
         await settled(connection)
