@@ -59,14 +59,15 @@ async def test_no_row_computed_with_the_reference_is_known_before_it(connection:
     assert await connection.fetchval("SELECT market_now()") == late.known_at
 
 
+@pytest.mark.parametrize("pushed", [60_020, 110_000])
 async def test_a_head_that_another_writer_overtook_with_a_candle_closed_early_is_marked(
-    connection: Connection,
+    connection: Connection, pushed: int
 ) -> None:
     await heads(connection, row(0))
     # Trading halted in the middle of minute 2, whose candle was pushed before the minute was over.
     await heads(connection, row(2, after_ms=41_000))
     assert await marks(connection) == []
-    await heads(connection, row(1))
+    await heads(connection, row(1, after_ms=pushed))
     assert await marks(connection) == [("ETHUSDT", 2)]
 
 

@@ -4,7 +4,7 @@
 WITH news AS MATERIALIZED (
     SELECT FROM market_clock
     WHERE time <= to_timestamp($15::bigint / 1000.0)
-      AND time < to_timestamp($13::bigint / 1000.0) + interval '2 minutes'
+      AND time < to_timestamp($13::bigint / 1000.0) + interval '65 seconds'
 ), written AS (
     INSERT INTO candles_1m (symbol, time, open, high, low, close, volume, quote_volume, trades,
                             taker_buy_volume, taker_buy_quote_volume, source, known_at)
