@@ -42,7 +42,9 @@ log = get_logger(__name__)
 
 STALE_POLL_SECONDS: Final = 1.0
 STALE_MOST: Final = 512
-"""Symbols whose stale rows are computed again before live ones are looked for between two statements."""
+"""Symbols whose stale ranges are taken at once."""
+STALE_SECONDS: Final = 5.0
+"""After so long newer ranges are looked for: a hole at the live end does not wait for a month of every symbol."""
 REFERENCE_POLL_SECONDS: Final = 0.05
 """How often a shard without the reference looks for its candle, while rows wait for it."""
 CHUNK_MS: Final = 1440 * MINUTE_MS
@@ -464,15 +466,17 @@ class FeatureTask:
         return [waiting.pop(time) for time in [time for time in waiting if time < end]]
 
     async def _refresh(self, connection: Connection) -> bool:
-        """Compute stale rows of some symbols again; return False when there are none."""
+        """Compute stale rows of some symbols again, the newest first; return False when there are none."""
         alike: dict[tuple[tuple[int, int], ...], list[Stale]] = defaultdict(list)
         for one in await store.take_stales(connection, STALE_MOST, self._of):
             alike[tuple(one.ranges)].append(one)
+        since = self._clock.monotonic()
         for ranges, those in alike.items():
-            chunks = _chunks(ranges)
-            minutes = max(((end - start) // MINUTE_MS for start, end in chunks), default=0)
+            minutes = sum((end - start) // MINUTE_MS for start, end in ranges)
             for part in _parts(those, _loaded_at_once(minutes)):
-                await self._refresh_part(connection, part, chunks)
+                await self._refresh_part(connection, part, _chunks(ranges))
+                if self._clock.monotonic() - since > STALE_SECONDS:
+                    return True
         return bool(alike)
 
     async def _refresh_part(
