@@ -44,7 +44,7 @@ STALE_POLL_SECONDS: Final = 1.0
 STALE_MOST: Final = 512
 """Symbols whose stale ranges are taken at once."""
 STALE_SECONDS: Final = 5.0
-"""After so long newer ranges are looked for: a hole at the live end does not wait for a month of every symbol."""
+"""After so long newer ranges are looked for: a hole at the live end waits for no month of every symbol."""
 REFERENCE_POLL_SECONDS: Final = 0.05
 """How often a shard without the reference looks for its candle, while rows wait for it."""
 CHUNK_MS: Final = 1440 * MINUTE_MS
