@@ -161,7 +161,7 @@ async def database(server: DatabaseSettings, template: str) -> AsyncIterator[Dat
     """A freshly migrated database, without policies: tests replay past days."""
     async with _new_database(server, f'TEMPLATE "{template}"') as settings:
         connection = await db.connect(settings, "test-migrate")
-        # Settings of the database and rights on it are not copied with it.
+        # Settings of the database itself and rights on it are not copied with it.
         for name in ("15_settings.sql", "90_grants.sql"):
             await connection.execute((MIGRATIONS / "repeatable" / name).read_text(encoding="utf-8"))
         await connection.close()

@@ -42,7 +42,9 @@ log = get_logger(__name__)
 
 STALE_POLL_SECONDS: Final = 1.0
 STALE_MOST: Final = 512
-"""Symbols whose stale rows are computed again before live ones are looked for between two statements."""
+"""Symbols whose stale ranges are taken at once."""
+STALE_SECONDS: Final = 5.0
+"""After so long newer ranges are looked for: a hole at the live end waits for no month of every symbol."""
 REFERENCE_POLL_SECONDS: Final = 0.05
 """How often a shard without the reference looks for its candle, while rows wait for it."""
 CHUNK_MS: Final = 1440 * MINUTE_MS
@@ -55,7 +57,7 @@ TOGETHER_MOST: Final = 256
 part's rows is no long turn of the event loop."""
 THREADS: Final = 2
 WRITTEN_MOST: Final = 128
-"""Rows in a statement: to encode more is a long turn of the event loop."""
+"""Rows in a statement, or one symbol's: to encode more is a long turn of the event loop."""
 GATHER_SECONDS: Final = 0.05
 """Where many symbols are captured, candles of one minute are waited for until so long none has come, or
 TOGETHER_MOST have: to compute one symbol's row costs half of what a hundred's do."""
@@ -464,15 +466,17 @@ class FeatureTask:
         return [waiting.pop(time) for time in [time for time in waiting if time < end]]
 
     async def _refresh(self, connection: Connection) -> bool:
-        """Compute stale rows of some symbols again; return False when there are none."""
+        """Compute stale rows of some symbols again, the newest first; return False when there are none."""
         alike: dict[tuple[tuple[int, int], ...], list[Stale]] = defaultdict(list)
         for one in await store.take_stales(connection, STALE_MOST, self._of):
             alike[tuple(one.ranges)].append(one)
+        since = self._clock.monotonic()
         for ranges, those in alike.items():
-            chunks = _chunks(ranges)
-            minutes = max(((end - start) // MINUTE_MS for start, end in chunks), default=0)
+            minutes = sum((end - start) // MINUTE_MS for start, end in ranges)
             for part in _parts(those, _loaded_at_once(minutes)):
-                await self._refresh_part(connection, part, chunks)
+                await self._refresh_part(connection, part, _chunks(ranges))
+                if self._clock.monotonic() - since > STALE_SECONDS:
+                    return True
         return bool(alike)
 
     async def _refresh_part(
@@ -533,10 +537,15 @@ class FeatureTask:
             return 0, window
         window = window.part(0, stop)
         rows = await self._beside(_rows, symbols, window, count)
-        async with store.still_lacking(connection, rows.lacking) as sure:
-            if not sure:
-                return None
-            written = await store.replace(connection, rows.symbols, rows.result, known_at=self._market.now_ms)
+        written = 0
+        for part in _statements(rows):
+            # Each for itself: where rows lack the reference's candle, its writer waits for no more than this.
+            async with store.still_lacking(connection, part.lacking) as sure:
+                if not sure:
+                    return None
+                written += await store.replace(
+                    connection, part.symbols, part.result, known_at=self._market.now_ms
+                )
         self._count("again", written, rows.result)
         return written, window
 
@@ -556,12 +565,13 @@ def _rows(symbols: list[str], window: Columns, count: int) -> Rows:
 
 def _statements(rows: Rows) -> Iterator[Rows]:
     """The same rows for one statement each; those of several minutes of a symbol stay together."""
-    count = len(rows.result.time)
-    if isinstance(rows.symbols, str) or len(set(rows.symbols)) < count:
+    if isinstance(rows.symbols, str):
         yield rows
         return
-    for first in range(0, count, WRITTEN_MOST):
-        part = slice(first, first + WRITTEN_MOST)
+    each = len(rows.symbols) // len(set(rows.symbols))
+    most = max(1, WRITTEN_MOST // each) * each
+    for first in range(0, len(rows.symbols), most):
+        part = slice(first, first + most)
         yield Rows(rows.symbols[part], rows.result.part(part), rows.lacking)
 
 

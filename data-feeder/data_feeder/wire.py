@@ -110,10 +110,12 @@ class Wire(ClientConnection):
         protocol, add = self.protocol, self._messages.append
         at, end, most = 0, len(data), self._size_most
         plain = protocol.current_size is None
-        while end - at >= 2:
+        while at < end:
             if protocol.state is not OPEN:
                 super().data_received(data[at:])
                 return
+            if end - at < 2:
+                break
             first, size, start = data[at], data[at + 1], at + 2
             if size == 126:
                 if end - at < 4:

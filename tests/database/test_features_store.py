@@ -185,6 +185,17 @@ async def test_a_late_candle_before_an_outage_reaches_past_its_end(market: Conne
     assert await market.fetchval("SELECT to_time FROM stale_features") == minute(90 + MAX_WINDOW)
 
 
+async def test_stored_candles_in_front_of_a_range_are_marked_once(market: Connection) -> None:
+    await store(market, range(10))
+    await market.execute("DELETE FROM stale_features")
+    await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5))
+    await store(market, [20])
+    for _ in range(3):
+        stale = await features.take_stale(market)
+        assert stale is not None
+        assert (stale.ranges[0][0], len(stale.ids)) == (minute(6), 2)
+
+
 async def test_candles_without_a_feature_row_are_found(market: Connection) -> None:
     await store(market, range(10))
     await market.execute("DELETE FROM stale_features")

@@ -51,14 +51,23 @@ async def test_heads_in_order_take_the_short_way_and_move_the_clock_once_a_minut
     assert await marks(connection) == []
 
 
+async def test_no_row_computed_with_the_reference_is_known_before_it(connection: Connection) -> None:
+    """Another process computes with what this one has stored, and may have heard the exchange no later."""
+    await heads(connection, row(0, "AAAUSDT"))
+    late = row(0, "BTCUSDT", after_ms=60_900)
+    assert await heads(connection, late) == Written(1, 0, 0, 0)
+    assert await connection.fetchval("SELECT market_now()") == late.known_at
+
+
+@pytest.mark.parametrize("pushed", [60_020, 110_000])
 async def test_a_head_that_another_writer_overtook_with_a_candle_closed_early_is_marked(
-    connection: Connection,
+    connection: Connection, pushed: int
 ) -> None:
     await heads(connection, row(0))
     # Trading halted in the middle of minute 2, whose candle was pushed before the minute was over.
     await heads(connection, row(2, after_ms=41_000))
     assert await marks(connection) == []
-    await heads(connection, row(1))
+    await heads(connection, row(1, after_ms=pushed))
     assert await marks(connection) == [("ETHUSDT", 2)]
 
 

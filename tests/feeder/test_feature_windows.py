@@ -114,9 +114,38 @@ async def test_symbols_with_the_same_stale_rows_are_computed_together(
         await write(connection, "BTCUSDT", [-50], seed=1)
         await settled(connection)
         assert set(again) == {("BTCUSDT",), ("ETHUSDT", "SOLUSDT")}
+        again.clear()
+        await write(connection, "BTCUSDT", [-300], seed=1)
+        await settled(connection)
+        # Longer ones are written a symbol at a time: a statement is encoded in one turn of the event loop.
+        assert set(again) == {("BTCUSDT",), ("ETHUSDT",), ("SOLUSDT",)}
         heads = [item for symbol in SYMBOLS for item in await write(connection, symbol, [0], head=True)]
         task.offer(heads, [], True)
         await settled(connection)
+
+
+async def test_newer_stale_rows_do_not_wait_for_all_the_older_ones(
+    database: DatabaseSettings, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await history(connection, 100)
+    async with running(database):
+        await settled(connection)
+    mark = "INSERT INTO stale_features (symbol, from_time, to_time) VALUES ($1, $2, $3) RETURNING id"
+    old = [await connection.fetchval(mark, name, at(-50), at(-n)) for n, name in enumerate(SYMBOLS, start=10)]
+    done: list[list[int]] = []
+    settle = features.settle_stale
+
+    async def noted(feeder: Connection, ids: Sequence[int]) -> None:
+        if not done:
+            old.append(await connection.fetchval(mark, "SOLUSDT", at(-5), at(-1)))
+        done.append(sorted(ids))
+        await settle(feeder, ids)
+
+    monkeypatch.setattr(features, "settle_stale", noted)
+    monkeypatch.setattr("data_feeder.features.STALE_SECONDS", 0.0)
+    async with running(database):
+        await settled(connection)
+    assert done == [[old[0]], [old[2], old[3]], [old[1]]]
 
 
 async def test_the_newest_minute_of_those_that_have_one(connection: Connection) -> None:

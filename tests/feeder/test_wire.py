@@ -158,3 +158,13 @@ async def test_too_many_fragments_end_the_connection() -> None:
     assert connection.protocol.state is State.CLOSING
     assert connection.protocol.close_sent is not None
     assert connection.protocol.close_sent.code == 1009
+
+
+@pytest.mark.parametrize("together", [0, 1, 2])
+async def test_a_refused_handshake_is_read_however_it_is_cut(together: int) -> None:
+    connection, _, _ = connected(Wire)
+    head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\n"
+    connection.data_received(head + b"sorry!"[:together])
+    connection.data_received(b"sorry!"[together:])
+    assert connection.response is not None
+    assert connection.response.body == b"sorry!"

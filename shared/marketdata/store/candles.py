@@ -144,7 +144,8 @@ async def write(
     the REFERENCE for ever: its heads mark the rows that were written without them. Impossible candles
     go to the ledger as ``invalid``. Raises asyncpg's errors; then nothing was written, but for heads in
     order: those may be stored, as the next try would store them. The stream's heads leave the clock where it
-    is when it has come to the end of their minute. ``known_at`` must lie after the open.
+    is when it has come to the end of their minute, but for the REFERENCE's. ``known_at`` must lie after the
+    open.
     """
     wanted, refused = prepare(rows)
     old, new = wanted, list[Row]()

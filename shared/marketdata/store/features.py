@@ -158,7 +158,8 @@ async def take_stales(connection: Connection, most: int, symbols: Sequence[str] 
     for record in await connection.fetch(QUERIES["take_stale"], most, symbols):
         ranges.setdefault(record["symbol"], []).append((record["from_time"], record["to_time"]))
         ids.setdefault(record["symbol"], []).append(record["id"])
-    return [Stale(symbol, ids[symbol], merge(those)) for symbol, those in ranges.items()]
+    newest = sorted(ranges, key=lambda symbol: (-max(end for _, end in ranges[symbol]), symbol))
+    return [Stale(symbol, ids[symbol], merge(ranges[symbol])) for symbol in newest]
 
 
 async def stale_symbols(connection: Connection) -> set[str]:

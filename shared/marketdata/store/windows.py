@@ -15,14 +15,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marketdata.database import Connection
+from marketdata.database import POSTGRES_EPOCH_MS, Connection
 from marketdata.features.columns import BOOK, CANDLE_ROW, MISSING, PRESENT, REFERENCE, Columns, Floats
 from marketdata.models import MINUTE_MS
 from marketdata.store.queries import QUERIES
 
 _HEADER_BYTES: Final = 19
 _TRAILER_BYTES: Final = 2
-_POSTGRES_EPOCH_MS: Final = 946_684_800_000
 
 
 async def newest_minutes(connection: Connection, symbols: Sequence[str]) -> dict[str, int]:
@@ -110,7 +109,7 @@ def _lay(rows: NDArray[Any], names: Sequence[str], shape: tuple[int, int], start
     """
     minutes, symbols = shape
     places = rows["place"]["value"].astype(np.int64)
-    flat = (places[:, 1] // 1000 + _POSTGRES_EPOCH_MS - start) // MINUTE_MS * symbols + places[:, 0] - 1
+    flat = (places[:, 1] // 1000 + POSTGRES_EPOCH_MS - start) // MINUTE_MS * symbols + places[:, 0] - 1
     laid = {}
     for place, name in enumerate(names):
         values = np.full(minutes * symbols, np.nan)

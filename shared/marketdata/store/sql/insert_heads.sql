@@ -4,7 +4,7 @@
 WITH news AS MATERIALIZED (
     SELECT FROM market_clock
     WHERE time <= to_timestamp($15::bigint / 1000.0)
-      AND time < to_timestamp($13::bigint / 1000.0) + interval '2 minutes'
+      AND time < to_timestamp($13::bigint / 1000.0) + interval '65 seconds'
 ), written AS (
     INSERT INTO candles_1m (symbol, time, open, high, low, close, volume, quote_volume, trades,
                             taker_buy_volume, taker_buy_quote_volume, source, known_at)
@@ -23,9 +23,11 @@ WITH news AS MATERIALIZED (
     FROM (SELECT min(time) AS first, max(time) AS last FROM written WHERE symbol = $17::text) AS reference
     WHERE first IS NOT NULL
 ), clock AS (
-    -- Once a minute: the row is not locked for every candle of it.
+    -- Once a minute: the row is not locked for every candle of it. And for the reference's: rows that another process
+    -- computes with it take their known_at from here.
     UPDATE market_clock SET time = to_timestamp($16::bigint / 1000.0)
-    WHERE time < to_timestamp($14::bigint / 1000.0) + interval '1 minute'
+    WHERE (time < to_timestamp($14::bigint / 1000.0) + interval '1 minute'
+           OR EXISTS (SELECT FROM written WHERE symbol = $17::text))
       AND time < to_timestamp($16::bigint / 1000.0)
       AND EXISTS (SELECT FROM news)
 )

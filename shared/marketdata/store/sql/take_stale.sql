@@ -15,6 +15,10 @@ WITH taken AS (
          LATERAL (SELECT time FROM candles_1m AS c WHERE c.symbol = taken.symbol AND c.time >= r.time
                   ORDER BY time LIMIT 1) AS c
     WHERE c.time + interval '1 minute' < begins
+      -- Marked by an earlier look whose work is not done yet.
+      AND NOT EXISTS (SELECT FROM stale_features AS m
+                      WHERE m.symbol = taken.symbol AND m.from_time <= c.time + interval '1 minute'
+                        AND m.to_time >= begins)
     RETURNING id, symbol, from_time, to_time
 )
 SELECT id, symbol, greatest(from_time, floor_minute(market_now() - interval '1 month')) AS from_time, to_time
