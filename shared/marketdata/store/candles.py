@@ -76,13 +76,20 @@ async def _insert_heads(connection: Connection, rows: Sequence[Row]) -> int:
             return 1
     candles, known_at = zip(*rows, strict=True)
     columns = list(zip(*candles, strict=True))
-    times = columns[1]
+    symbols, times = columns[:2]
+    oldest, newest = min(times), max(times)
+    if oldest == newest and REFERENCE not in symbols:
+        status = await connection.execute(
+            QUERIES["insert_few"], symbols, *columns[2:], known_at, newest, min(known_at)
+        )
+        if count := int(status[9:]):
+            return count
     count: int = await connection.fetchval(
         QUERIES["insert_heads"],
         *columns,
         known_at,
-        min(times),
-        max(times),
+        oldest,
+        newest,
         min(known_at),
         max(known_at),
         REFERENCE,

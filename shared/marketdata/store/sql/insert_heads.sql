@@ -3,13 +3,13 @@
 -- $17 the symbol that all others are compared with, $18 how many minutes far.
 WITH news AS MATERIALIZED (
     SELECT FROM market_clock
-    WHERE time <= to_timestamp($15::bigint / 1000.0)
-      AND time < to_timestamp($13::bigint / 1000.0) + interval '2 minutes'
+    WHERE time <= $15::timestamptz
+      AND time < $13::timestamptz + interval '2 minutes'
 ), written AS (
     INSERT INTO candles_1m (symbol, time, open, high, low, close, volume, quote_volume, trades,
                             taker_buy_volume, taker_buy_quote_volume, source, known_at)
-    SELECT symbol, to_timestamp(time / 1000.0), open, high, low, close, volume, quote_volume, trades,
-           taker_buy_volume, taker_buy_quote_volume, 'stream', to_timestamp(known_at / 1000.0)
+    SELECT symbol, to_timestamp(time / 1000.0::float8), open, high, low, close, volume, quote_volume, trades,
+           taker_buy_volume, taker_buy_quote_volume, 'stream', to_timestamp(known_at / 1000.0::float8)
     FROM unnest($1::text[], $2::bigint[], $3::float8[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
                 $8::float8[], $9::bigint[], $10::float8[], $11::float8[], $12::bigint[])
          AS i (symbol, time, open, high, low, close, volume, quote_volume, trades,
@@ -24,9 +24,9 @@ WITH news AS MATERIALIZED (
     WHERE first IS NOT NULL
 ), clock AS (
     -- Once a minute: the row is not locked for every candle of it.
-    UPDATE market_clock SET time = to_timestamp($16::bigint / 1000.0)
-    WHERE time < to_timestamp($14::bigint / 1000.0) + interval '1 minute'
-      AND time < to_timestamp($16::bigint / 1000.0)
+    UPDATE market_clock SET time = $16::timestamptz
+    WHERE time < $14::timestamptz + interval '1 minute'
+      AND time < $16::timestamptz
       AND EXISTS (SELECT FROM news)
 )
 SELECT count(*), (SELECT count(*) FROM beside) AS beside FROM written
