@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import asyncpg
+import orjson
 
 from marketdata import metrics
 from marketdata.candles import candle_problem
@@ -82,6 +83,14 @@ def _columns(rows: Sequence[Known]) -> tuple[list[tuple[Any, ...]], list[int]]:
     return list(zip(*[row.candle for row in rows], strict=True)), [row.known_at for row in rows]
 
 
+def _literal(numbers: Sequence[float]) -> str:
+    """Return PostgreSQL's literal of an array of finite numbers, exact.
+
+    asyncpg asks of each number whether it is an array too, which takes 7 us a candle; this takes 2.
+    """
+    return f"{{{orjson.dumps(numbers)[1:-1].decode()}}}"
+
+
 async def _insert_heads(connection: Connection, rows: Sequence[Known]) -> int:
     """Insert heads by the short way and return how many it took: fewer than all where it was not certain that
     they are news, or where one is stored already. What it took is done with, whatever becomes of the rest.
@@ -93,16 +102,22 @@ async def _insert_heads(connection: Connection, rows: Sequence[Known]) -> int:
     columns, known_at = _columns(rows)
     symbols, times = columns[:2]
     oldest, newest = min(times), max(times)
-    if oldest == newest and REFERENCE not in symbols:
+    if len(rows) > 1 and oldest == newest and REFERENCE not in symbols:
         status = await connection.execute(
-            QUERIES["insert_few"], symbols, *columns[2:], known_at, newest, min(known_at)
+            QUERIES["insert_few"],
+            symbols,
+            *map(_literal, columns[2:]),
+            _literal(known_at),
+            newest,
+            min(known_at),
         )
         if taken := int(status.removeprefix("INSERT 0 ")):
             return taken
     count: int = await connection.fetchval(
         QUERIES["insert_heads"],
-        *columns,
-        known_at,
+        symbols,
+        *map(_literal, columns[1:]),
+        _literal(known_at),
         oldest,
         newest,
         min(known_at),
@@ -113,7 +128,9 @@ async def _insert_heads(connection: Connection, rows: Sequence[Known]) -> int:
     return count
 
 
-async def _upsert(connection: Connection, rows: Sequence[Known], source: Source, head: bool) -> asyncpg.Record:
+async def _upsert(
+    connection: Connection, rows: Sequence[Known], source: Source, head: bool
+) -> asyncpg.Record:
     columns, known_at = _columns(rows)
     records: list[asyncpg.Record] = await connection.fetch(
         QUERIES["upsert_candles"],

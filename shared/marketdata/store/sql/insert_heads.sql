@@ -1,6 +1,6 @@
 -- Heads while they are news (insert_head.sql says when): all of them or, where that is not certain, none.
--- $1-$11 columns, $12 known_at, $13 the oldest time, $14 the newest, $15 the oldest known_at, $16 the newest (ms),
--- $17 the symbol that all others are compared with, $18 how many minutes far.
+-- $1-$11 columns, $12 known_at (numbers as array literals), $13 the oldest time, $14 the newest, $15 the oldest
+-- known_at, $16 the newest, $17 the symbol that all others are compared with, $18 how many minutes far.
 WITH news AS MATERIALIZED (
     SELECT FROM market_clock
     WHERE time <= $15::timestamptz
@@ -10,8 +10,9 @@ WITH news AS MATERIALIZED (
                             taker_buy_volume, taker_buy_quote_volume, source, known_at)
     SELECT symbol, to_timestamp(time / 1000.0::float8), open, high, low, close, volume, quote_volume, trades,
            taker_buy_volume, taker_buy_quote_volume, 'stream', to_timestamp(known_at / 1000.0::float8)
-    FROM unnest($1::text[], $2::bigint[], $3::float8[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
-                $8::float8[], $9::bigint[], $10::float8[], $11::float8[], $12::bigint[])
+    FROM unnest($1::text[], $2::text::bigint[], $3::text::float8[], $4::text::float8[], $5::text::float8[],
+                $6::text::float8[], $7::text::float8[], $8::text::float8[], $9::text::bigint[],
+                $10::text::float8[], $11::text::float8[], $12::text::bigint[])
          AS i (symbol, time, open, high, low, close, volume, quote_volume, trades,
                taker_buy_volume, taker_buy_quote_volume, known_at)
     WHERE EXISTS (SELECT FROM news)
