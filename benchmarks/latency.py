@@ -3,7 +3,7 @@
 A process of its own sends the final frames of 1,000 symbols, evenly paced, through a real socket; the time
 is from the frame in our hands to the answer of the database. In turns with it, one prepared single-row
 ``INSERT`` of the same candles at the same pace, into a table like ``candles_1m`` with its primary key and
-nothing else.
+nothing else; and, for information, into ``candles_1m`` itself, with its second index and its constraints.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from marketdata.settings import DatabaseSettings
 
 ROUNDS: Final = 5
 RATE: Final = 1000.0
-_INSERT: Final = "INSERT INTO bare VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'stream', $12)"
+_VALUES: Final = "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'stream', $12)"
+_INSERT: Final = f"INSERT INTO bare {_VALUES}"
+_INSERT_REAL: Final = f"INSERT INTO candles_1m {_VALUES}"
 _WARM: Final = 200
 
 
@@ -50,9 +52,9 @@ async def ours(settings: DatabaseSettings, market: Market, url: str) -> list[flo
     return seconds[_WARM:]
 
 
-async def bare(connection: Connection, rows: list[tuple[Any, ...]]) -> list[float]:
+async def bare(connection: Connection, rows: list[tuple[Any, ...]], insert: str = _INSERT) -> list[float]:
     """Return the seconds of single prepared inserts, at the same pace."""
-    statement = await connection.prepare(_INSERT)
+    statement = await connection.prepare(insert)
     seconds = []
     started = time.monotonic()
     for number, row in enumerate(rows):
@@ -73,18 +75,21 @@ async def _run(options: Options) -> Report:
         for event in map(decode, messages(market))
         if isinstance(event, KlineEvent)
     ]
-    mine, theirs = list[list[float]](), list[list[float]]()
+    mine, theirs, real = list[list[float]](), list[list[float]](), list[list[float]]()
     async with fresh_database() as settings, sending(market) as url:
         connection = await db.connect(settings, "bench")
         await connection.execute(BARE)
         for number in range(rounds):
             theirs.append(await bare(connection, rows))
+            real.append(await bare(connection, rows, _INSERT_REAL))
+            await connection.execute("TRUNCATE candles_1m")
             mine.append(await ours(settings, market, url))
             await connection.execute("TRUNCATE candles_1m, bare, market_clock")
             print(
                 f"latency {number + 1}/{rounds}: p50 {quantile(mine[-1], 0.5):.2f} ms,"
                 f" p99 {quantile(mine[-1], 0.99):.2f} ms; bare insert {quantile(theirs[-1], 0.5):.2f} and"
-                f" {quantile(theirs[-1], 0.99):.2f} ms",
+                f" {quantile(theirs[-1], 0.99):.2f} ms, into candles_1m {quantile(real[-1], 0.5):.2f} and"
+                f" {quantile(real[-1], 0.99):.2f} ms",
                 file=sys.stderr,
             )
         kind = await connection.fetchval(
@@ -98,6 +103,14 @@ async def _run(options: Options) -> Report:
                 [quantile(one, share) for one in theirs], f"{name} of a bare single-row insert", target,
             )
             for name, share, target in (("p50", 0.5, Target("<=", 1.5)), ("p99", 0.99, Target("<=", 4.0)))
+        ]
+        + [
+            Result(
+                f"… beside the same insert into candles_1m, {name}", "ms",
+                [quantile(one, share) for one in mine], [quantile(one, share) for one in real],
+                f"{name} of a single-row insert into candles_1m",
+            )
+            for name, share in (("p50", 0.5), ("p99", 0.99))
         ],
         facts={
             "server": kind,

@@ -159,23 +159,26 @@ class Writer:
 
     async def _write(self, connection: Connection, batch: list[Item]) -> list[Item]:
         """Commit a batch and return it; empty when a row in it was refused."""
+        invalid = 0
         try:
             for is_head in (True, False):
-                rows = [candles.Row(i[0], i[1]) for i in batch if i[3] is is_head]
+                rows = [item for item in batch if item.is_head is is_head]
                 if rows:
                     written = await candles.write(connection, rows, source=Source.STREAM, head=is_head)
                     self.candles_processed += len(rows) - written.invalid
+                    invalid += written.invalid
                     if is_head:
                         # Else the database holds other numbers than these, or refused some.
                         self._exact = written.inserted == len(rows)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             await self._isolate(connection, batch, error)
             return []
+        now = self._clock.monotonic()
         self._limit = self._most
         self._buffer.drop(batch)
-        for hole in refused_holes(batch):
-            self._buffer.add_hole(hole)
-        now = self._clock.monotonic()
+        if invalid:
+            for hole in refused_holes(batch):
+                self._buffer.add_hole(hole)
         metrics.FRAME_TO_COMMIT_SECONDS.observe_all([now - item.received for item in batch])
         newest: dict[str, int] = {}
         for item in batch:

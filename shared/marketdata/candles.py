@@ -12,20 +12,17 @@ def candle_problem(candle: Candle) -> str | None:
 
     The database has the same rules as constraints; asked first, one bad row cannot cost its batch.
     """
-    if candle.time <= 0 or candle.time % MINUTE_MS:
-        return f"open time {candle.time} is not on the minute"
+    # Taken apart once: this is asked of every candle.
+    _, time, first, high, low, last, volume, quote_volume, trades, taker, taker_quote = candle
+    if time <= 0 or time % MINUTE_MS:
+        return f"open time {time} is not on the minute"
     # Each comparison is false for NaN; min() and max() would let one through.
-    if not (0 < candle.low <= candle.open and candle.low <= candle.close):
+    if not (0 < low <= first and low <= last):
         return "low is not the lowest price, or not a price"
-    if not (inf > candle.high >= candle.open and candle.high >= candle.close):
+    if not (inf > high >= first and high >= last):
         return "high is not the highest price, or not a price"
-    if not (
-        0 <= candle.volume < inf
-        and 0 <= candle.quote_volume < inf
-        and 0 <= candle.taker_buy_volume < inf
-        and 0 <= candle.taker_buy_quote_volume < inf
-    ):
+    if not (0 <= volume < inf and 0 <= quote_volume < inf and 0 <= taker < inf and 0 <= taker_quote < inf):
         return "a volume is negative or not finite"
-    if candle.trades < 0:
+    if trades < 0:
         return "the number of trades is negative"
     return None

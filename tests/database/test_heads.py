@@ -88,6 +88,57 @@ async def test_what_is_stored_already_is_left_to_the_rules(connection: Connectio
     assert ("AAAUSDT", 2) in await marks(connection)
 
 
+async def test_a_batch_past_the_close_is_one_statement_without_the_rest(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await heads(connection, row(0, "AAAUSDT"))
+
+    class Known(dict[str, str]):
+        def __getitem__(self, name: str) -> str:
+            assert name == "insert_few"
+            return before[name]
+
+    before = candles.QUERIES
+    monkeypatch.setattr(candles, "QUERIES", Known())
+    rows = [row(0, symbol, after_ms=60_020 + n) for n, symbol in enumerate(("BBBUSDT", "CCCUSDT", "DDDUSDT"))]
+    assert await heads(connection, *rows) == Written(3, 0, 0, 0)
+    monkeypatch.undo()
+    assert await heads(connection, row(0, "DDDUSDT"), row(0, "EEEUSDT")) == Written(1, 0, 1, 0)
+    stored = await connection.fetch("SELECT symbol, known_at FROM candles_1m ORDER BY symbol")
+    assert [tuple(r) for r in stored[1:4]] == [(r.candle.symbol, r.known_at) for r in rows]
+
+
+async def test_the_statements_of_heads_are_planned_once(connection: Connection) -> None:
+    for minute in range(8):
+        await heads(connection, *(row(minute, symbol) for symbol in ("AAAUSDT", "BTCUSDT")))
+        await heads(connection, *(row(minute, symbol) for symbol in ("CCCUSDT", "DDDUSDT")))
+        await heads(connection, row(minute, "EEEUSDT"))
+    planned = await connection.fetch("SELECT statement, custom_plans FROM pg_prepared_statements")
+    plans = {r["statement"]: r["custom_plans"] for r in planned}
+    names = ("insert_head", "insert_few", "insert_heads")
+    # The five that PostgreSQL tries first.
+    assert [plans[candles.QUERIES[name]] for name in names] == [5, 5, 5]
+
+
+async def test_every_number_arrives_as_it_is(connection: Connection) -> None:
+    await heads(connection, row(0, "AAAUSDT"))
+    exact = [0.1, 1e-8, 5e-324, 1.7976931348623157e308, 76421.07000000001, 2.0**53]
+    for minute in (0, 1):  # the short statement, and the one that moves the clock
+        time, known_at = row(minute).candle.time, row(minute).known_at
+        rows = [
+            Row(Candle(f"S{n}USDT", time, p, p, p, p, p, p, 2**53, 0.0, p), known_at)
+            for n, p in enumerate(exact)
+        ]
+        assert await heads(connection, *rows) == Written(len(rows), 0, 0, 0)
+        stored = await connection.fetch(
+            "SELECT symbol, time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,"
+            " taker_buy_quote_volume FROM candles_1m WHERE symbol = ANY($1) AND time = $2 ORDER BY symbol",
+            [r.candle.symbol for r in rows],
+            rows[0].candle.time,
+        )
+        assert [Candle(*r) for r in stored] == [r.candle for r in rows]
+
+
 WRITES = st.lists(
     st.tuples(
         st.sampled_from([Source.STREAM, Source.STREAM, Source.STREAM, Source.REST]),

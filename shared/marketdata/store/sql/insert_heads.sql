@@ -1,17 +1,18 @@
 -- Heads while they are news (insert_head.sql says when): all of them or, where that is not certain, none.
--- $1-$11 columns, $12 known_at, $13 the oldest time, $14 the newest, $15 the oldest known_at, $16 the newest (ms),
--- $17 the symbol that all others are compared with, $18 how many minutes far.
+-- $1-$11 columns, $12 known_at (numbers as array literals), $13 the oldest time, $14 the newest, $15 the oldest
+-- known_at, $16 the newest, $17 the symbol that all others are compared with, $18 how many minutes far.
 WITH news AS MATERIALIZED (
     SELECT FROM market_clock
-    WHERE time <= to_timestamp($15::bigint / 1000.0)
-      AND time < to_timestamp($13::bigint / 1000.0) + interval '65 seconds'
+    WHERE time <= $15::timestamptz
+      AND time < $13::timestamptz + interval '65 seconds'
 ), written AS (
     INSERT INTO candles_1m (symbol, time, open, high, low, close, volume, quote_volume, trades,
                             taker_buy_volume, taker_buy_quote_volume, source, known_at)
-    SELECT symbol, to_timestamp(time / 1000.0), open, high, low, close, volume, quote_volume, trades,
-           taker_buy_volume, taker_buy_quote_volume, 'stream', to_timestamp(known_at / 1000.0)
-    FROM unnest($1::text[], $2::bigint[], $3::float8[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
-                $8::float8[], $9::bigint[], $10::float8[], $11::float8[], $12::bigint[])
+    SELECT symbol, to_timestamp(time / 1000.0::float8), open, high, low, close, volume, quote_volume, trades,
+           taker_buy_volume, taker_buy_quote_volume, 'stream', to_timestamp(known_at / 1000.0::float8)
+    FROM unnest($1::text[], $2::text::bigint[], $3::text::float8[], $4::text::float8[], $5::text::float8[],
+                $6::text::float8[], $7::text::float8[], $8::text::float8[], $9::text::bigint[],
+                $10::text::float8[], $11::text::float8[], $12::text::bigint[])
          AS i (symbol, time, open, high, low, close, volume, quote_volume, trades,
                taker_buy_volume, taker_buy_quote_volume, known_at)
     WHERE EXISTS (SELECT FROM news)
@@ -25,10 +26,9 @@ WITH news AS MATERIALIZED (
 ), clock AS (
     -- Once a minute: the row is not locked for every candle of it. And for the reference's: rows that another process
     -- computes with it take their known_at from here.
-    UPDATE market_clock SET time = to_timestamp($16::bigint / 1000.0)
-    WHERE (time < to_timestamp($14::bigint / 1000.0) + interval '1 minute'
-           OR EXISTS (SELECT FROM written WHERE symbol = $17::text))
-      AND time < to_timestamp($16::bigint / 1000.0)
+    UPDATE market_clock SET time = $16::timestamptz
+    WHERE (time < $14::timestamptz + interval '1 minute' OR EXISTS (SELECT FROM written WHERE symbol = $17::text))
+      AND time < $16::timestamptz
       AND EXISTS (SELECT FROM news)
 )
 SELECT count(*), (SELECT count(*) FROM beside) AS beside FROM written
