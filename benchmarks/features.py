@@ -18,6 +18,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -84,7 +85,7 @@ def batch() -> dict[str, Any]:
     single: dict[str, list[float]] = {name: [] for name in known}
     peers = {name: _Peer(calls) for name, calls in LIBRARIES.items()}
     for n in range(ROUNDS + 1):
-        took = {name: seconds(lambda f=f: together([f], columns)) for name, f in known.items()}
+        took = {name: seconds(partial(together, [f], columns)) for name, f in known.items()}
         set_took = seconds(lambda: compute(columns))
         rounds = {name: _round(peer.calls, known, columns, theirs) for name, peer in peers.items()}
         if n:  # the first round only warms up

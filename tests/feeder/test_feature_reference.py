@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.feeder.conftest import eventually
 from tests.feeder.feature_rows import (
     SYMBOLS,
@@ -17,6 +18,7 @@ from tests.feeder.feature_rows import (
     write,
 )
 
+from data_feeder import features
 from marketdata import database as db
 from marketdata.database import Connection
 from marketdata.features.columns import REFERENCE
@@ -61,6 +63,44 @@ async def test_rows_wait_for_the_references_candle(
             await has_rows(connection, n, "ETHUSDT", REFERENCE)
             assert (await rows_of(connection, n))["ETHUSDT"]
         assert await nothing_stale(connection), "no row was written without it"
+        assert await like_batch(connection)
+
+
+async def test_what_waits_for_the_reference_is_computed_ahead(
+    database: DatabaseSettings, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a whole market; and a repair meanwhile is not overtaken by what was computed before it."""
+    monkeypatch.setattr(features, "GATHERED_FROM", 0)
+    monkeypatch.setattr(features, "TOGETHER_MOST", 1)
+    await history(connection, HISTORY)
+    clock = HandClock()
+    async with running(database, clock) as task:
+        await settled(connection)
+
+        async def ahead() -> bool:
+            return set(task._ahead) == set(OTHERS)
+
+        for n in range(4):
+            for symbol in OTHERS:
+                task.offer(await write(connection, symbol, [n], head=True), [], True)
+            await eventually(ahead, "the others are computed ahead", 60)
+            assert await rows_of(connection, n) == {}
+            if n == 1:
+                await write(connection, "ETHUSDT", [0], seed=1)
+                clock.pass_by(0.5)
+            if n == 2:
+                clock.pass_by(1.0)
+                await has_rows(connection, n, *OTHERS)
+                assert not any((await rows_of(connection, n)).values())
+            task.offer(await write(connection, REFERENCE, [n], head=True), [], True)
+            if n == 2:
+                clock.pass_by(1.0)
+            await has_rows(connection, n, *SYMBOLS)
+            assert not task._ahead
+            if n in (1, 2):
+                clock.pass_by(1.0)
+                await settled(connection)
+        assert all((await rows_of(connection, 3)).values())
         assert await like_batch(connection)
 
 
