@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.feeder.conftest import eventually
 from tests.feeder.feature_rows import (
@@ -21,10 +23,10 @@ from tests.feeder.feature_rows import (
 from data_feeder import features
 from marketdata import database as db
 from marketdata.database import Connection
-from marketdata.features.columns import REFERENCE
+from marketdata.features.columns import REFERENCE, Columns
 from marketdata.features.registry import NAMES
 from marketdata.settings import DatabaseSettings
-from marketdata.store import ledger
+from marketdata.store import ledger, windows
 
 OTHERS = [symbol for symbol in SYMBOLS if symbol != REFERENCE]
 _BESIDE = "SELECT symbol, values[$1] IS NOT NULL AS beside FROM feature_values WHERE time = $2"
@@ -72,6 +74,14 @@ async def test_what_waits_for_the_reference_is_computed_ahead(
     """As for a whole market; and a repair meanwhile is not overtaken by what was computed before it."""
     monkeypatch.setattr(features, "GATHERED_FROM", 0)
     monkeypatch.setattr(features, "TOGETHER_MOST", 1)
+    reads = []
+    load = windows.load_windows
+
+    async def loaded(*args: Any, **named: Any) -> Columns:
+        reads.append(args)
+        return await load(*args, **named)
+
+    monkeypatch.setattr(windows, "load_windows", loaded)
     await history(connection, HISTORY)
     clock = HandClock()
     async with running(database, clock) as task:
@@ -85,6 +95,7 @@ async def test_what_waits_for_the_reference_is_computed_ahead(
                 task.offer(await write(connection, symbol, [n], head=True), [], True)
             await eventually(ahead, "the others are computed ahead", 60)
             assert await rows_of(connection, n) == {}
+            reads.clear()
             if n == 1:
                 await write(connection, "ETHUSDT", [0], seed=1)
                 clock.pass_by(0.5)
@@ -101,6 +112,7 @@ async def test_what_waits_for_the_reference_is_computed_ahead(
                 clock.pass_by(1.0)
                 await settled(connection)
         assert all((await rows_of(connection, 3)).values())
+        assert not reads, "the board was enough"
         assert await like_batch(connection)
 
 
