@@ -56,7 +56,8 @@ def _bands(n: int) -> Shared:
         return bands.bollinger_pband(), bands.bollinger_wband()
 
     def position(f: pd.DataFrame) -> pd.Series:
-        return volatility.BollingerBands(f.close, n, 2).bollinger_pband()
+        found: pd.Series = volatility.BollingerBands(f.close, n, 2).bollinger_pband()
+        return found
 
     # Of 60 minutes we have no width.
     names = (f"bollinger_position_{n}", f"bollinger_width_{n}") if n == 20 else (f"bollinger_position_{n}",)
@@ -83,7 +84,8 @@ def _channel(n: int) -> Shared:
 def _average_price(n: int) -> Shared:
     def rolling(f: pd.DataFrame) -> pd.Series:
         average = volume.VolumeWeightedAveragePrice(f.high, f.low, f.close, f.volume, n)
-        return average.volume_weighted_average_price()
+        found: pd.Series = average.volume_weighted_average_price()
+        return found
 
     return Shared((f"vwap_distance_{n}m",), rolling, lambda f: pta.vwma(f.close, f.volume, n))
 

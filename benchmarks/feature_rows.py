@@ -24,6 +24,7 @@ from marketdata.clock import MarketClock, SystemClock
 from marketdata.database import Connection
 from marketdata.features import MAX_WINDOW, NAMES, Columns, compute
 from marketdata.features.engine import Result, compute_instant
+from marketdata.features.registry import FEATURE_VERSION
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
 from marketdata.store import features as store
@@ -97,7 +98,9 @@ async def _minutes(settings: DatabaseSettings, market: dict[str, Any]) -> list[d
         settings, buffer, exchange, clock, symbols=SYMBOLS, head=HEAD, batch_max_rows=5000,
         on_commit=on_commit, on_gaps=lambda gaps: None,
     )  # fmt: skip
-    store.insert, task._beside = insert, thread = _Timed(store.insert), _Timed(task._beside)  # type: ignore[assignment,method-assign]
+    insert, thread = _Timed(store.insert), _Timed(task._beside)
+    setattr(store, "insert", insert)  # noqa: B010 - neither is a function any more
+    setattr(task, "_beside", thread)  # noqa: B010
     running = [asyncio.create_task(writer.run()), asyncio.create_task(task.run())]
     try:
         taken = []
@@ -126,7 +129,7 @@ async def _minutes(settings: DatabaseSettings, market: dict[str, Any]) -> list[d
             print(f"minute {minute + 1} of {MINUTES}", file=sys.stderr)
         return taken
     finally:
-        store.insert = insert._call  # type: ignore[assignment]
+        setattr(store, "insert", insert._call)  # noqa: B010
         for one in running:
             one.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -142,7 +145,7 @@ def _instant(market: dict[str, Any]) -> Columns:
 async def _writes(connection: Connection, result: Result) -> dict[str, list[float]]:
     """Seconds of ways to write the same rows: the store's own, a bare COPY, and others."""
     await connection.execute(_BARE)
-    names, version = list(SYMBOLS), store.FEATURE_VERSION
+    names, version = list(SYMBOLS), FEATURE_VERSION
     taken: dict[str, list[float]] = {}
     for n in range(ROUNDS):
         instant = int(result.time[0]) + (n + 1) * MINUTE_MS
@@ -157,7 +160,7 @@ async def _writes(connection: Connection, result: Result) -> dict[str, list[floa
         def records(
             moved: Result = moved, instant: int = instant
         ) -> list[tuple[str, int, int, list[float | None], float, int]]:
-            nulls = np.where(np.isnan(moved.values), None, moved.values).tolist()
+            nulls = np.where(np.isnan(moved.values), np.array(None), moved.values).tolist()
             coverage = moved.window_coverage.tolist()
             return [
                 (name, instant, version, values, share, instant)

@@ -33,7 +33,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from benchmarks.harness import Curve, Options, Report, Result, Target
 from benchmarks.server import fresh_database
 from data_feeder import connections
-from data_feeder import features as task_module
+from data_feeder.__main__ import SWITCH_SECONDS
 from data_feeder.buffer import Buffer, Item
 from data_feeder.features import FeatureTask
 from data_feeder.ingest import Ingest
@@ -46,7 +46,7 @@ from marketdata.clock import MarketClock, SystemClock
 from marketdata.database import Connection
 from marketdata.features import MAX_WINDOW, NAMES, Columns, compute, engine
 from marketdata.features.engine import compute_instant
-from marketdata.features.registry import ACTIVE
+from marketdata.features.registry import ACTIVE, FEATURE_VERSION
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
 from marketdata.store import features as store
@@ -220,7 +220,7 @@ async def history(connection: Connection, symbols: list[str]) -> None:
         "INSERT INTO feature_values"
         " SELECT symbol, $1, $2, array_fill(null::float8, ARRAY[$3::integer]), 1, $1"
         " FROM unnest($4::text[]) AS s (symbol)",
-        HEAD + MINUTE_MS, store.FEATURE_VERSION, len(NAMES), symbols,
+        HEAD + MINUTE_MS, FEATURE_VERSION, len(NAMES), symbols,
     )  # fmt: skip
     await connection.execute(
         "INSERT INTO symbols (symbol, status, history_start)"
@@ -318,13 +318,13 @@ async def feeder(
         )
         for part in connections.plan(symbols)
     ]
-    task_module.store.insert = insert
+    setattr(store, "insert", insert)  # noqa: B010 - its signature is wider
     runs = [asyncio.create_task(one) for one in (writer.run(), task.run(), watched.watch())]
     runs += [asyncio.create_task(stream.run()) for stream in streams]
     try:
         yield task
     finally:
-        task_module.store.insert = inserted
+        store.insert = inserted
         for one in runs:
             one.cancel()
         await asyncio.gather(*runs, return_exceptions=True)
@@ -337,7 +337,7 @@ async def bare(connection: Connection, symbols: list[str], n: int) -> float:
     numbers = table[HISTORY - 1].tolist()
     values = np.random.default_rng(n).random((len(symbols), len(NAMES))).tolist()
     candles = [(s, t, *numbers[1:7], int(numbers[7]), *numbers[8:], "stream", t) for s in symbols]
-    made = [(s, t, store.FEATURE_VERSION, v, 1.0, t) for s, v in zip(symbols, values, strict=True)]
+    made = [(s, t, FEATURE_VERSION, v, 1.0, t) for s, v in zip(symbols, values, strict=True)]
     started = time.monotonic()
     await connection.copy_records_to_table("bare_candles", records=candles)
     await connection.copy_records_to_table("bare_rows", records=made)
@@ -479,6 +479,7 @@ def _apart(count: int, minutes: int, quotes: float, pace: float) -> dict[str, An
 
 def _measured(count: int, minutes: int, quotes: float, pace: float) -> dict[str, Any]:
     logging.disable(logging.INFO)
+    sys.setswitchinterval(SWITCH_SECONDS)
     before = _resident()
     multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     answer = uvloop.run(measure(count, minutes, quotes, pace))

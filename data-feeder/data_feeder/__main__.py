@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from typing import Final
 
 import uvloop
 
@@ -17,6 +18,10 @@ from marketdata.log import configure, get_logger
 from marketdata.settings import Settings, load
 
 log = get_logger("data_feeder")
+
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread keeps the interpreter from another that asks for it: a tenth of Python's own. After each
+call of numpy a thread that computes asks, and the sockets have to."""
 
 
 async def _serve(settings: Settings) -> None:
@@ -52,6 +57,7 @@ def main() -> int:
         )
         # What was imported stays: a collection that looks at it all stops the loop for tens of milliseconds.
         gc.freeze()
+        sys.setswitchinterval(SWITCH_SECONDS)
         uvloop.run(_serve(settings))
     except ConfigurationError as error:
         for problem in error.problems:

@@ -141,6 +141,11 @@ class Board:
             if candle.symbol == REFERENCE:
                 closes[self._slots[REFERENCE]] = candle.close
 
+    def compare(self, minute: int, symbols: Sequence[str], reference_close: float) -> None:
+        """Set the REFERENCE's close of a minute (Unix ms) beside symbols that are on the board up to it."""
+        place = self._place(minute) - self._before("reference_close")
+        self._values["reference_close"][place, [self._slots[symbol] for symbol in symbols]] = reference_close
+
     def together(self, symbols: Sequence[str], end: int) -> Newest:
         """The newest ``window`` minutes before ``end`` of symbols that are on the board up to it."""
         stop = self._place(end)

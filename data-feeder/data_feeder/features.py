@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, NamedTuple, ParamSpec, TypeVar
 
@@ -21,10 +22,10 @@ from marketdata import metrics
 from marketdata.backoff import delays
 from marketdata.clock import Clock, MarketClock
 from marketdata.database import COMMAND_TIMEOUT, TRANSIENT, Connection, connect, explain
-from marketdata.features.columns import BOOK, PRESENT, REFERENCE, Columns
+from marketdata.features.columns import BOOK, PRESENT, REFERENCE, Columns, Floats
 from marketdata.features.cross import CROSS_WINDOW
 from marketdata.features.engine import Result, compute, compute_instant
-from marketdata.features.registry import MAX_WINDOW, depths
+from marketdata.features.registry import ACTIVE, MAX_WINDOW, NAMES, depths
 from marketdata.log import get_logger
 from marketdata.models import MINUTE_MS, Candle
 from marketdata.settings import DatabaseSettings
@@ -55,6 +56,8 @@ BOOKS_MOST: Final = 1440
 TOGETHER_MOST: Final = 256
 """Symbols computed and written at once: while one part is written the next is computed, and to hand over a
 part's rows is no long turn of the event loop."""
+TOGETHER_LEAST: Final = 64
+"""Fewer are not computed apart so that every thread has some."""
 THREADS: Final = 2
 WRITTEN_MOST: Final = 128
 """Rows in a statement, or one symbol's: to encode more is a long turn of the event loop."""
@@ -69,6 +72,8 @@ LOADED_MOST: Final = 100_000
 """Symbols times minutes read from the database at once: a dozen megabytes, twice while they are laid out."""
 _DEPTHS: Final = {**depths(), "reference_close": CROSS_WINDOW}
 _BOOK_DEPTH: Final = max(_DEPTHS.get(name, 0) for name in BOOK)
+_COMPARED: Final = [place for place, feature in ACTIVE if "reference_close" in feature.inputs]
+_OWN: Final = [place for place, feature in ACTIVE if "reference_close" not in feature.inputs]
 
 
 class Rows(NamedTuple):
@@ -114,6 +119,7 @@ class FeatureTask:
         self._since = self._newest = 0.0
         self._books: dict[str, dict[int, BookMinute]] = defaultdict(dict)
         self._board = Board(MAX_WINDOW, _DEPTHS)
+        self._ahead: dict[str, Floats] = {}
         # Few: each keeps arrays to compute in, and takes the interpreter from the sockets.
         self._threads = ThreadPoolExecutor(THREADS, "features")
         self._overtaken: set[str] = set()
@@ -185,8 +191,18 @@ class FeatureTask:
                 self.problem = f"an unexpected error: {explain(error)}"
                 metrics.TASK_FAILURES.labels("features").inc()
                 log.exception("features_failed")
-            self._board.clear()
+            self._forget()
             await self._clock.sleep(next(waits))
+
+    def _forget(self, symbols: Iterable[str] | None = None) -> None:
+        """What is in memory of these symbols, or of all, may not be what is stored."""
+        if symbols is None:
+            self._board.clear()
+            self._ahead.clear()
+            return
+        for symbol in symbols:
+            self._board.drop(symbol)
+            self._ahead.pop(symbol, None)
 
     async def _claim(self, connection: Connection) -> None:
         """Wait until nobody else computes these symbols' rows. What came meanwhile is found unfinished."""
@@ -225,6 +241,14 @@ class FeatureTask:
             for part in _parts(symbols, _loaded_at_once(0)):
                 window = await self._load(connection, part, end - MAX_WINDOW * MINUTE_MS, end, 1)
                 await self._beside(self._board.put_all, part, window)
+        if len(self._symbols) > GATHERED_FROM and ends:
+            # For nothing but that every thread has its arrays, and the code is in memory.
+            end = max(ends)
+            there = [symbol for symbol in ends[end] if self._board.end(symbol) == end]
+            symbols = self._board.in_order(there)[: THREADS * TOGETHER_MOST]
+            async with self._computing(self._own, end - MINUTE_MS, symbols) as parts:
+                for _, values in parts:
+                    await values
 
     async def _serve(self, connection: Connection) -> AsyncIterator[None]:
         """Compute for ever; yields after each turn that succeeded."""
@@ -256,17 +280,16 @@ class FeatureTask:
         """Compute the rows that are due; return in how many seconds the next one is that waits."""
         if self._overflowed:
             self._overflowed = False
-            self._board.clear()
+            self._forget()
             await store.mark_unfinished(connection, self._of)
-        for symbol in self._overtaken:
-            self._board.drop(symbol)
+        self._forget(self._overtaken)
         self._overtaken.clear()
         soon = self._elsewhere and await self._look_for_reference(connection)
         since, (due, wait) = self._since, self._take_due()
         if soon:
             wait = min(wait, REFERENCE_POLL_SECONDS)
         if not due:
-            return wait
+            return min(wait, await self._compute_ahead())
         together, alone = self._sorted_out(due)
         closes = await self._reference_closes(connection, due)
         for minute, symbols in sorted(together.items()):
@@ -309,11 +332,14 @@ class FeatureTask:
         return due, soonest
 
     def _sorted_out(self, due: dict[str, list[Candle]]) -> tuple[dict[int, list[str]], list[str]]:
-        """Return by minute the symbols that are exactly one ahead of the board, and all others."""
+        """Return by minute the symbols that are exactly one ahead of the board, or were when it was computed
+        ahead; and all others.
+        """
         together: dict[int, list[str]] = defaultdict(list)
         alone = []
         for symbol, candles in due.items():
-            if len(candles) == 1 and self._board.end(symbol) == candles[0].time:
+            known = candles[0].time + (MINUTE_MS if symbol in self._ahead else 0)
+            if len(candles) == 1 and self._board.end(symbol) == known:
                 together[candles[0].time].append(symbol)
             else:
                 alone.append(symbol)
@@ -344,27 +370,94 @@ class FeatureTask:
 
         While one part is written the next are computed.
         """
-        ordered = self._board.in_order(symbols)
-        candles = [due[symbol][0] for symbol in ordered]
-        books = [self._take_book(symbol, minute) for symbol in ordered]
-        await self._beside(self._board.append, minute, candles, books, reference)
+        early = self._board.in_order([symbol for symbol in symbols if symbol in self._ahead])
+        fresh = self._board.in_order([symbol for symbol in symbols if symbol not in self._ahead])
+        if early:
+            self._board.compare(minute, early, reference)
+        if fresh:
+            await self._append(minute, fresh, due, reference)
         refused: list[str] = []
-        parts = list(_parts(ordered, TOGETHER_MOST))
-        computing = [asyncio.ensure_future(self._beside(self._together, minute, part)) for part in parts]
-        try:
-            for part, rows in zip(parts, computing, strict=True):
+        async with (
+            self._computing(self._together, minute, early) as done,
+            self._computing(self._together, minute, fresh) as new,
+        ):
+            for part, rows in (*done, *new):
                 if not await self._written(connection, await rows):
                     refused += part
-        finally:
-            for rows in computing:
-                rows.cancel()
-            await asyncio.gather(*computing, return_exceptions=True)
+        for symbol in symbols:
+            self._ahead.pop(symbol, None)
         return refused
 
+    async def _compute_ahead(self) -> float:
+        """Compute of the candles that wait for the reference all that is not compared with it; return in how
+        many seconds there may be more to compute.
+
+        Else a market's rows would all be computed after it, which may be the last candle of a minute.
+        """
+        ready: dict[int, list[str]] = defaultdict(list)
+        for symbol, candles in self._pending.items():
+            if len(candles) == 1 and self._board.end(symbol) == candles[0].time:
+                ready[candles[0].time].append(symbol)
+        if not ready or len(self._symbols) <= GATHERED_FROM:
+            return STALE_POLL_SECONDS
+        minute = min(ready)
+        symbols = self._board.in_order(ready[minute])
+        left = self._newest + GATHER_SECONDS - self._clock.monotonic()
+        if len(symbols) < TOGETHER_MOST and left > 0:
+            return left
+        # No more than the threads do at once: the reference may come meanwhile.
+        symbols = symbols[: THREADS * TOGETHER_MOST]
+        await self._append(minute, symbols, self._pending, np.nan)
+        async with self._computing(self._own, minute, symbols) as parts:
+            for part, values in parts:
+                self._ahead.update(zip(part, await values, strict=True))
+        return 0.0
+
+    async def _append(
+        self, minute: int, ordered: list[str], waiting: dict[str, list[Candle]], reference: float
+    ) -> None:
+        """Add a minute's candles and books to the board."""
+        candles = [waiting[symbol][0] for symbol in ordered]
+        books = [self._take_book(symbol, minute) for symbol in ordered]
+        await self._beside(self._board.append, minute, candles, books, reference)
+
+    @asynccontextmanager
+    async def _computing(
+        self, call: Callable[[int, list[str]], T], minute: int, ordered: list[str]
+    ) -> AsyncIterator[list[tuple[list[str], asyncio.Task[T]]]]:
+        """What ``call`` makes of the symbols, in parts; none runs on behind the block."""
+        # As many parts for each thread, all as large.
+        count = THREADS * -(-len(ordered) // (THREADS * TOGETHER_MOST))
+        most = max(TOGETHER_LEAST, -(-len(ordered) // max(count, 1)))
+        parts = [
+            (part, asyncio.create_task(self._beside(call, minute, part))) for part in _parts(ordered, most)
+        ]
+        try:
+            yield parts
+        finally:
+            for _, one in parts:
+                one.cancel()
+            await asyncio.gather(*(one for _, one in parts), return_exceptions=True)
+
+    def _own(self, minute: int, symbols: list[str]) -> Floats:
+        """What a minute's rows have without the reference, NaN for the rest. Runs beside the event loop."""
+        result = compute_instant(self._board.together(symbols, minute + MINUTE_MS), places=_OWN)
+        values = np.full((len(symbols), len(NAMES)), np.nan)
+        values[:, _OWN] = result.values
+        return values
+
     def _together(self, minute: int, symbols: list[str]) -> Rows:
-        """Compute the rows of a minute that is on the board. Runs beside the event loop."""
+        """Compute the rows of a minute that is on the board, or the rest of them where all are computed
+        ahead. Runs beside the event loop.
+        """
         columns = self._board.together(symbols, minute + MINUTE_MS)
-        result = compute_instant(columns)
+        if symbols[0] in self._ahead:
+            result = compute_instant(columns, places=_COMPARED)
+            values = np.stack([self._ahead[symbol] for symbol in symbols])
+            values[:, _COMPARED] = result.values
+            result = replace(result, values=values)
+        else:
+            result = compute_instant(columns)
         return Rows(symbols, result, _lacking(columns.part(MAX_WINDOW - CROSS_WINDOW, MAX_WINDOW), result))
 
     async def _others(
@@ -382,7 +475,7 @@ class FeatureTask:
         spans: dict[tuple[int, int], list[str]] = defaultdict(list)
         for symbol in symbols:
             if not await self._from_board(connection, symbol, due[symbol], closes):
-                self._board.drop(symbol)
+                self._forget((symbol,))
                 spans[due[symbol][0].time, due[symbol][-1].time + MINUTE_MS].append(symbol)
         for (start, end), those in sorted(spans.items()):
             for part in _parts(those, _loaded_at_once((end - start) // MINUTE_MS)):
@@ -488,8 +581,7 @@ class FeatureTask:
         """
         symbols = [stale.symbol for stale in part]
         # Their minutes of the reference go with their own: whichever of the two changed.
-        for symbol in symbols:
-            self._board.drop(symbol)
+        self._forget(symbols)
         rows = 0
         newest: Columns | None = None
         for place, (start, end) in enumerate(chunks):
@@ -501,8 +593,7 @@ class FeatureTask:
                 newest = window
             if self._pending_count or self._overflowed:
                 await self._live(connection)
-                for symbol in symbols:
-                    self._board.drop(symbol)
+                self._forget(symbols)
                 newest = None
         if newest is not None:
             # Else the next minute would read the same from the database: for every symbol, after a repair of

@@ -117,6 +117,7 @@ def test_what_is_chosen_has_the_bits_it_has_among_all_and_nothing_else_is_comput
 ) -> None:
     given = without(slice(1_700, 1_703))
     whole = compute(given)
+    instant = compute_instant(Columns.stack([given, given]), 3)
     places = [NAMES.index(name) for name in ("rsi_14", "return_5m", "btc_beta_60m", "volatility_1440m")]
 
     def never(_: Columns) -> Floats:
@@ -128,6 +129,9 @@ def test_what_is_chosen_has_the_bits_it_has_among_all_and_nothing_else_is_comput
     assert chosen.values.tobytes() == whole.values[:, places].tobytes()
     assert np.array_equal(chosen.emit, whole.emit)
     assert np.array_equal(chosen.window_coverage, whole.window_coverage)
+    chosen = compute_instant(Columns.stack([given, given]), 3, places)
+    assert chosen.values.tobytes() == instant.values[:, places].tobytes()
+    assert np.array_equal(chosen.emit, instant.emit)
 
 
 def test_the_size_of_a_chunk_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

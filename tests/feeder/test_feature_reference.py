@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from tests.feeder.conftest import eventually
 from tests.feeder.feature_rows import (
     SYMBOLS,
@@ -17,12 +20,13 @@ from tests.feeder.feature_rows import (
     write,
 )
 
+from data_feeder import features
 from marketdata import database as db
 from marketdata.database import Connection
-from marketdata.features.columns import REFERENCE
+from marketdata.features.columns import REFERENCE, Columns
 from marketdata.features.registry import NAMES
 from marketdata.settings import DatabaseSettings
-from marketdata.store import ledger
+from marketdata.store import ledger, windows
 
 OTHERS = [symbol for symbol in SYMBOLS if symbol != REFERENCE]
 _BESIDE = "SELECT symbol, values[$1] IS NOT NULL AS beside FROM feature_values WHERE time = $2"
@@ -61,6 +65,54 @@ async def test_rows_wait_for_the_references_candle(
             await has_rows(connection, n, "ETHUSDT", REFERENCE)
             assert (await rows_of(connection, n))["ETHUSDT"]
         assert await nothing_stale(connection), "no row was written without it"
+        assert await like_batch(connection)
+
+
+async def test_what_waits_for_the_reference_is_computed_ahead(
+    database: DatabaseSettings, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a whole market; and a repair meanwhile is not overtaken by what was computed before it."""
+    monkeypatch.setattr(features, "GATHERED_FROM", 0)
+    monkeypatch.setattr(features, "TOGETHER_MOST", 1)
+    reads = []
+    load = windows.load_windows
+
+    async def loaded(*args: Any, **named: Any) -> Columns:
+        reads.append(args)
+        return await load(*args, **named)
+
+    monkeypatch.setattr(windows, "load_windows", loaded)
+    await history(connection, HISTORY)
+    clock = HandClock()
+    async with running(database, clock) as task:
+        await settled(connection)
+
+        async def ahead() -> bool:
+            return set(task._ahead) == set(OTHERS)
+
+        for n in range(4):
+            for symbol in OTHERS:
+                task.offer(await write(connection, symbol, [n], head=True), [], True)
+            await eventually(ahead, "the others are computed ahead", 60)
+            assert await rows_of(connection, n) == {}
+            reads.clear()
+            if n == 1:
+                await write(connection, "ETHUSDT", [0], seed=1)
+                clock.pass_by(0.5)
+            if n == 2:
+                clock.pass_by(1.0)
+                await has_rows(connection, n, *OTHERS)
+                assert not any((await rows_of(connection, n)).values())
+            task.offer(await write(connection, REFERENCE, [n], head=True), [], True)
+            if n == 2:
+                clock.pass_by(1.0)
+            await has_rows(connection, n, *SYMBOLS)
+            assert not task._ahead
+            if n in (1, 2):
+                clock.pass_by(1.0)
+                await settled(connection)
+        assert all((await rows_of(connection, 3)).values())
+        assert not reads, "the board was enough"
         assert await like_batch(connection)
 
 

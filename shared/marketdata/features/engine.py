@@ -18,8 +18,9 @@ CHUNK_ROWS: Final = 24_576
 """Rows computed at a time: memory stays that of days however long the batch. Fewer, and the minutes before
 each chunk, which are computed again, would cost more than what then fits a core's cache saves."""
 
-_CELLS_MOST: Final = 131_072
-"""Symbols times minutes of a column computed at a time: a megabyte."""
+_CELLS_MOST: Final = 524_288
+"""Symbols times minutes of a column computed at a time: four megabytes. One thread would be as quick with a
+quarter of it; several hand the interpreter over at every call, and these are fewer calls."""
 _ROWS_LEAST: Final = 64
 """Symbols computed at a time however long the window: beneath it, calls cost more than their work."""
 
@@ -95,12 +96,12 @@ def compute(columns: Columns, last: int | None = None, places: Sequence[int] | N
     )
 
 
-def compute_instant(columns: Minutes, last: int = 1) -> Result:
+def compute_instant(columns: Minutes, last: int = 1, places: Sequence[int] | None = None) -> Result:
     """Compute the rows of the ``last`` minutes of many symbols at once: one symbol's, then the next one's.
 
-    ``columns`` is (symbols, minutes). A row is complete when it holds the MAX_WINDOW minutes that end with
-    it; minutes before the first count as missing. It is quickest where the symbols of a minute lie side by
-    side in memory.
+    ``places`` as in ``compute``. ``columns`` is (symbols, minutes). A row is complete when it holds the
+    MAX_WINDOW minutes that end with it; minutes before the first count as missing. It is quickest where the
+    symbols of a minute lie side by side in memory.
 
     Raises:
         ValueError: columns of different lengths, minutes not consecutive, or fewer than ``last``.
@@ -109,10 +110,12 @@ def compute_instant(columns: Minutes, last: int = 1) -> Result:
     symbols, n = columns.state.shape
     if not 1 <= last <= n:
         raise ValueError(f"{n or 'no'} minutes, at least {max(last, 1)} needed")
-    values = np.full((len(REGISTRY), last, symbols), np.nan)
+    chosen = ACTIVE if places is None else _chosen(places)
+    features = len(REGISTRY if places is None else places)
+    values = np.full((features, last, symbols), np.nan)
     missing = _Counted(columns.state, MISSING, last)
     with np.errstate(all="ignore"):
-        for window, those in _by_window():
+        for window, those in _by_window(chosen):
             rows = min(last, n - window + 1)
             if rows < 1:
                 continue
@@ -129,16 +132,16 @@ def compute_instant(columns: Minutes, last: int = 1) -> Result:
     values[~np.isfinite(values)] = np.nan
     return Result(
         time=np.tile(columns.time[n - last :] + MINUTE_MS, symbols),
-        values=values.reshape(len(REGISTRY), last, symbols).transpose(2, 1, 0).reshape(-1, len(REGISTRY)),
+        values=values.transpose(2, 1, 0).reshape(-1, features),
         window_coverage=_Counted(columns.state, PRESENT, last).within(MAX_WINDOW, last).ravel() / MAX_WINDOW,
         emit=(columns.state[:, n - last :] == PRESENT).ravel(),
     )
 
 
-def _by_window() -> list[tuple[int, list[tuple[int, Feature]]]]:
-    """The features that have a window in common, and their places."""
+def _by_window(chosen: Sequence[tuple[int, Feature]]) -> list[tuple[int, list[tuple[int, Feature]]]]:
+    """Those features that have a window in common, and their places."""
     groups: dict[int, list[tuple[int, Feature]]] = {}
-    for place, feature in ACTIVE:
+    for place, feature in chosen:
         groups.setdefault(feature.window, []).append((place, feature))
     return sorted(groups.items())
 
