@@ -7,6 +7,7 @@ shows on white and on black, and text as text: readable in light and dark, and s
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Mapping
@@ -21,13 +22,16 @@ from matplotlib.ticker import FuncFormatter
 from benchmarks.harness import Curve, Report
 from benchmarks.report import from_json, number
 
+# The reader's machine has the generic family; this one is asked for it at every text.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+
 INK: Final = "#808890"
 LINE: Final = "#2f81c8"
 _STYLE: Final = {
     "svg.fonttype": "none",
     "svg.hashsalt": "benchmarks",
     "font.family": "sans-serif",
-    "font.sans-serif": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans", "sans-serif"],
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,

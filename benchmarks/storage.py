@@ -313,11 +313,11 @@ class Growth:
         """Return them as charts."""
         label = "months of history"
         drawn = [
-            Curve("storage: bytes of candles", label, "MB", self.size, _slope(self.size, "MB")),
-            Curve(f"storage: {_LATEST}", label, "ms", self.latest, _slope(self.latest, "ms")),
-            Curve("storage: an old day of a symbol", label, "ms", self.day, _slope(self.day, "ms")),
+            Curve("bytes of candles", label, "MB", self.size, _slope(self.size, "MB")),
+            Curve(_LATEST, label, "ms", self.latest, _slope(self.latest, "ms")),
+            Curve("an old day of a symbol", label, "ms", self.day, _slope(self.day, "ms")),
             Curve(
-                "storage: live minute, filled / empty", label, "ratio", self.minute, _slope(self.minute, "")
+                "live minute, filled / empty", label, "ratio", self.minute, _slope(self.minute, "")
             ),
         ]
         return [curve for curve in drawn if curve.points]
