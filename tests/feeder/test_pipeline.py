@@ -99,6 +99,8 @@ async def test_features_follow_the_database_where_rest_was_first_with_other_numb
     async with pipeline(database, connection) as take:
         for n in range(8):
             if n == 4:
+                # Marks of the start are the task's to settle: only those of this write are taken from it.
+                await eventually(lambda: equal_to_batch(connection, 3), "the rows before")
                 await candles.write(connection, [candles.Row(candle(4, 100.9), START)], source=Source.REST)
                 await connection.execute("DELETE FROM stale_features")
             await take(frame(candle(n, 100.5)))
