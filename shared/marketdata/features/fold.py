@@ -29,7 +29,7 @@ It goes into the fifth argument, which is new, or the newer part itself. The six
 needed on the way.
 """
 
-_KEPT_VALUES: Final = 262_144  # two megabytes an array: what is larger is not kept
+_KEPT_VALUES: Final = 65_536  # half a megabyte an array: what is larger is not kept
 _KEPT_ARRAYS: Final = 16
 _STEP: Final = 2_048  # sizes are multiples of it, so that folds of nearly as many minutes share arrays
 
