@@ -316,9 +316,7 @@ class Growth:
             Curve("bytes of candles", label, "MB", self.size, _slope(self.size, "MB")),
             Curve(_LATEST, label, "ms", self.latest, _slope(self.latest, "ms")),
             Curve("an old day of a symbol", label, "ms", self.day, _slope(self.day, "ms")),
-            Curve(
-                "live minute, filled / empty", label, "ratio", self.minute, _slope(self.minute, "")
-            ),
+            Curve("live minute, filled / empty", label, "ratio", self.minute, _slope(self.minute, "")),
         ]
         return [curve for curve in drawn if curve.points]
 

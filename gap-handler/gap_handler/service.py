@@ -14,6 +14,7 @@ from gap_handler.api import create_app
 from gap_handler.archive.source import Archives
 from gap_handler.audit import Audit
 from gap_handler.backfill import Backfill
+from gap_handler.connections import left_behind
 from gap_handler.exchange import Exchange
 from gap_handler.failover import ExchangeGuard, FailoverLedger
 from gap_handler.health import HealthCheck
@@ -46,6 +47,7 @@ async def running(
 
     On leaving, no new work is claimed, work under way is given back, and connections are closed.
     """
+    asyncio.get_running_loop().set_exception_handler(left_behind)
     clock, market, nudge, totals = SystemClock(), MarketClock(), Nudge(), Totals()
     pool = await database.create_pool(
         settings.database, "gap_handler", settings.max_concurrent_backfills + _SPARE_CONNECTIONS

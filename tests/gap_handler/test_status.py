@@ -78,6 +78,11 @@ def test_the_time_left(missing: int, rate: float | None, fetching: int, text: st
 async def test_health_and_metrics_say_it(database: DatabaseSettings, ledger: Connection) -> None:
     await _lack(ledger, DAY)
     async with handler(database, "http://127.0.0.1:9") as running:
+
+        async def looked() -> bool:
+            return (await running.health())["history"] is not None
+
+        await eventually(looked)
         seen = (await running.health())["history"]
         assert seen["summary"] == "total 80.00%, 1,440 of 7,200 minutes missing"
         assert seen["worst"][0]["summary"] == "BTCUSDT 80.00%, 1,440 of 7,200 minutes missing"
