@@ -50,25 +50,23 @@ CONSTANTS: Final[dict[str, Constant]] = {
     ),
     "row_cpu": Constant(
         "CPU of a symbol's minute: quotes, candle and feature row",
-        None,
+        1.7,
         "ms",
         "`benchmarks/market_minute.py`",
     ),
     "feeder_symbols": Constant(
         "symbols whose rows one feeder has within a second of the last frame",
-        None,
+        1000,
         "",
-        "`benchmarks/market_minute.py`",
+        "`benchmarks/market_minute.py`, between 500 and 1,500",
     ),
-    "frames": Constant("frames one feeder commits", None, "a second", "`benchmarks/stream.py`"),
+    "frames": Constant("frames one feeder commits", 35800, "a second", "`benchmarks/stream.py`"),
     "archive_rows": Constant(
-        "candles one gap-handler takes from archives", None, "a second", "`benchmarks/history.py`"
+        "candles one gap-handler takes from archives", 69000, "a second", "`benchmarks/history.py`"
     ),
-    "feeder_base": Constant(
-        "resident memory of a feeder with 3 symbols", 172, "MB", "the simulator, TimescaleDB"
-    ),
+    "feeder_base": Constant("resident memory of a feeder with 3 symbols", 74, "MB", "`benchmarks/memory.py`"),
     "feeder_symbol": Constant(
-        "resident memory of a further symbol", 0.34, "MB", "the same, 3 and 200 symbols"
+        "resident memory of a further symbol", 0.16, "MB", "`benchmarks/market_minute.py`, 1,500 symbols"
     ),
     "streams": Constant("streams a connection", 1024, "", "Binance's rule"),
     "symbol_streams": Constant("streams a symbol", 2, "", "kline, bookTicker"),
@@ -120,6 +118,8 @@ def count(number: float) -> str:
     for size, word in ((1e9, " billion"), (1e6, " million")):
         if number >= size:
             return f"{number / size:,.1f}{word}"
+    if 0 < number < 0.01:
+        return "under 0.01"
     return f"{number:,.0f}" if number >= 10 or number == int(number) else f"{number:.2g}"
 
 
