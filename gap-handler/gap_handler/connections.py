@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -23,9 +24,10 @@ async def borrow(pool: asyncpg.Pool[Any], seconds: float = 10.0) -> AsyncIterato
         try:
             yield connection
         except BaseException:
-            if connection.is_in_transaction():
-                # Its rollback failed: it is lost, or of no known state, and not for the next borrower.
-                connection.terminate()
+            with contextlib.suppress(asyncpg.InterfaceError):  # the pool has taken a lost one back itself
+                if connection.is_in_transaction():
+                    # Its rollback failed: it is lost, or of no known state, and not for the next borrower.
+                    connection.terminate()
             raise
 
 

@@ -80,6 +80,9 @@ class Rollups:
         if chosen is None:
             await self._clock.sleep(_LOOK_AGAIN_SECONDS)
             return
+        if chosen not in self._ranges:
+            # What was added since has made it part of a longer one: that one is chosen next.
+            return
         self._ranges.remove(chosen)
         self._waits_since = None
         try:
@@ -95,8 +98,7 @@ class Rollups:
         async with borrow(self._pool) as connection:
             for chosen in reversed(list(self._ranges)):
                 filled = await connection.fetchval(QUERIES["being_filled"], *chosen)
-                # What was added meanwhile may have made it part of a longer one.
-                if not filled and chosen in self._ranges:
+                if not filled:
                     return chosen
         now = self._clock.monotonic()
         if self._waits_since is None:

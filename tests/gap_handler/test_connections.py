@@ -37,6 +37,28 @@ async def test_a_connection_lost_in_a_transaction_is_not_lent_again(
     assert "active transaction" not in caplog.text
 
 
+@pytest.mark.database
+async def test_a_connection_that_is_lost_while_lent_says_so(
+    database: DatabaseSettings, connection: Connection
+) -> None:
+    pool = await create_pool(database, "test-borrow", 1)
+
+    async def loses_it() -> None:
+        async with borrow(pool) as borrowed:
+            await borrowed.execute("BEGIN")
+            pid = await borrowed.fetchval("SELECT pg_backend_pid()")
+            await connection.execute("SELECT pg_terminate_backend($1)", pid)
+            await borrowed.execute("SELECT pg_sleep(10)")
+
+    try:
+        with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError)):
+            await loses_it()
+        async with borrow(pool) as borrowed:
+            assert await borrowed.fetchval("SELECT 1") == 1
+    finally:
+        await pool.close()
+
+
 async def test_a_future_of_a_lost_connection_is_a_warning_and_another_ones_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.gap_handler.harness import HOUR_MS, NOON, SYMBOL, Connection, eventually, handler, register
 
 from exchange_simulator import Simulator
+from gap_handler.scheduler import Rollups
 from marketdata import database as db
+from marketdata.clock import SystemClock
 from marketdata.models import MINUTE_MS
 from marketdata.settings import DatabaseSettings
-from marketdata.store.ledger import record_missing
+from marketdata.store.ledger import Gap, record_missing
 
 pytestmark = pytest.mark.database
 
@@ -94,3 +98,36 @@ async def test_a_range_in_which_another_gap_is_filled_is_refreshed_after_it(
 
         await eventually(both, what=lambda: "the range in which nothing is filled any more")
     assert await refreshed() == [(start, start + 10 * MINUTE_MS) for start in (late, early)]
+
+
+async def test_a_range_that_grows_while_it_is_looked_at_is_refreshed_whole(
+    database: DatabaseSettings, ledger: Connection
+) -> None:
+    await ledger.execute(SLOW)
+    holder = await db.connect(database, "test-holder")
+    pool = await db.create_pool(database, "test-rollups", 2)
+    rollups = Rollups(pool, SystemClock())
+    first, second = (Gap(n, SYMBOL, NOON + n * HOUR_MS, NOON + (n + 1) * HOUR_MS) for n in range(2))
+
+    async def waiting() -> bool:
+        return bool(
+            await holder.fetchval(
+                "SELECT count(*) FROM pg_locks WHERE relation = 'data_quality_logs'::regclass AND NOT granted"
+            )
+        )
+
+    try:
+        await rollups.add(first)
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE data_quality_logs IN ACCESS EXCLUSIVE MODE")
+            step = asyncio.create_task(rollups.step())
+            await eventually(waiting)
+            await rollups.add(second)
+        await step
+        await rollups.step()
+        assert [tuple(row) for row in await ledger.fetch("SELECT * FROM refreshed")] == [
+            (NOON, NOON + 2 * HOUR_MS)
+        ]
+    finally:
+        await pool.close()
+        await holder.close()

@@ -18,9 +18,8 @@ CHUNK_ROWS: Final = 24_576
 """Rows computed at a time: memory stays that of days however long the batch. Fewer, and the minutes before
 each chunk, which are computed again, would cost more than what then fits a core's cache saves."""
 
-_CELLS_MOST: Final = 524_288
-"""Symbols times minutes of a column computed at a time: four megabytes. One thread would be as quick with a
-quarter of it; several hand the interpreter over at every call, and these are fewer calls."""
+_CELLS_MOST: Final = 131_072
+"""Symbols times minutes of a column computed at a time: a megabyte."""
 _ROWS_LEAST: Final = 64
 """Symbols computed at a time however long the window: beneath it, calls cost more than their work."""
 
