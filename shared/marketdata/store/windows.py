@@ -80,7 +80,17 @@ class _Copied(NamedTuple):
 
 async def _copy(connection: Connection, query: str, symbols: list[str], start: int, end: int) -> memoryview:
     output = io.BytesIO()
-    await connection.copy_from_query(QUERIES[query], symbols, start, end, output=output, format="binary")
+    copying = asyncio.ensure_future(
+        connection.copy_from_query(QUERIES[query], symbols, start, end, output=output, format="binary")
+    )
+    try:
+        await asyncio.shield(copying)
+    except asyncio.CancelledError:
+        # A COPY that is cancelled itself ends in an error of asyncpg's own protocol (0.32): it loses its
+        # connection instead, which nobody who is stopped needs any more.
+        connection.terminate()
+        await asyncio.gather(copying, return_exceptions=True)
+        raise
     return output.getbuffer()
 
 
