@@ -1,14 +1,13 @@
--- Feature rows from one flat array: $1 symbol, $2 instants (ms), $3 values (NaN: not defined) row by
--- row, $4 features a row, $5 version, $6 window_coverage, $7 exchange time (ms) in hand, $8 minutes of the longest
--- window. A symbol's newest row is told of on the channel 'features', in the same transaction:
+-- Feature rows: $1 symbol, $2 instants (ms), $3 values as array literals (NULL: not defined), $4 version,
+-- $5 window_coverage, $6 exchange time (ms) in hand, $7 minutes of the longest window. A symbol's newest row is told of
+-- on the channel 'features', in the same transaction:
 -- {"symbol": "BTCUSDT", "time": "2026-11-21T12:05:00Z"}.
 WITH written AS (
     INSERT INTO feature_values (symbol, time, feature_version, values, window_coverage, known_at)
-    SELECT symbol, to_timestamp(instant / 1000.0), $5::integer,
-           array_replace(($3::float8[])[(row - 1) * $4::integer + 1 : row * $4::integer], 'NaN'::float8, NULL),
+    SELECT symbol, to_timestamp(instant / 1000.0), $4::integer, numbers::float8[],
            -- No earlier than the candles in it became known: the database may have been told by another service.
-           coverage, (SELECT greatest(to_timestamp($7::bigint / 1000.0), max(time)) FROM market_clock)
-    FROM unnest($1::text[], $2::bigint[], $6::float8[]) WITH ORDINALITY AS i (symbol, instant, coverage, row)
+           coverage, (SELECT greatest(to_timestamp($6::bigint / 1000.0), max(time)) FROM market_clock)
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $5::float8[]) AS i (symbol, instant, numbers, coverage)
     ON CONFLICT (symbol, time) DO NOTHING
     RETURNING symbol, time
 ), newest AS (
@@ -19,7 +18,7 @@ WITH written AS (
     -- Rows behind a new one: whoever computed them did not see its candle, unless it was committed in between. The
     -- candle's own writer marks them where it sees the later candle, which may have been committed beside it.
     INSERT INTO stale_features (symbol, from_time, to_time)
-    SELECT symbol, first + interval '1 minute', first + $8::integer * interval '1 minute'
+    SELECT symbol, first + interval '1 minute', first + $7::integer * interval '1 minute'
     FROM newest
     WHERE first < (SELECT max(time) FROM feature_values)
       AND EXISTS (SELECT FROM feature_values AS later WHERE later.symbol = newest.symbol AND later.time > newest.first)

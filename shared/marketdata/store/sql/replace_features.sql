@@ -1,12 +1,11 @@
--- Feature rows computed again, from one flat array: $1 symbol, $2 instants (ms), $3 values (NaN: not defined) row by
--- row, $4 features a row, $5 version, $6 window_coverage, $7 exchange time (ms) in hand. Told of as by insert_features
--- where a row is new and its symbol's newest.
+-- Feature rows computed again: $1 symbol, $2 instants (ms), $3 values as array literals (NULL: not defined), $4 version,
+-- $5 window_coverage, $6 exchange time (ms) in hand. Told of as by insert_features where a row is new and its symbol's
+-- newest.
 WITH written AS (
     INSERT INTO feature_values (symbol, time, feature_version, values, window_coverage, known_at)
-    SELECT symbol, to_timestamp(instant / 1000.0), $5::integer,
-           array_replace(($3::float8[])[(row - 1) * $4::integer + 1 : row * $4::integer], 'NaN'::float8, NULL),
-           coverage, (SELECT greatest(to_timestamp($7::bigint / 1000.0), max(time)) FROM market_clock)
-    FROM unnest($1::text[], $2::bigint[], $6::float8[]) WITH ORDINALITY AS i (symbol, instant, coverage, row)
+    SELECT symbol, to_timestamp(instant / 1000.0), $4::integer, numbers::float8[],
+           coverage, (SELECT greatest(to_timestamp($6::bigint / 1000.0), max(time)) FROM market_clock)
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $5::float8[]) AS i (symbol, instant, numbers, coverage)
     ON CONFLICT (symbol, time) DO UPDATE SET
         feature_version = EXCLUDED.feature_version, values = EXCLUDED.values,
         window_coverage = EXCLUDED.window_coverage, known_at = EXCLUDED.known_at
