@@ -8,7 +8,6 @@ nothing else; and, for information, into ``candles_1m`` itself, with its second 
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any, Final
 import uvloop
 
 from benchmarks.harness import Options, Report, Result, Target
-from benchmarks.sender import Market, messages, sending
+from benchmarks.sender import Market, even, messages, sending
 from benchmarks.server import fresh_database
 from benchmarks.stream import BARE, feeder
 from data_feeder.buffer import Item
@@ -56,11 +55,9 @@ async def bare(connection: Connection, rows: list[tuple[Any, ...]], insert: str 
     """Return the seconds of single prepared inserts, at the same pace."""
     statement = await connection.prepare(insert)
     seconds = []
-    started = time.monotonic()
+    started = time.perf_counter()
     for number, row in enumerate(rows):
-        wait = started + number / RATE - time.monotonic()
-        if wait > 0:
-            await asyncio.sleep(wait)
+        await even(started + number / RATE)
         asked = time.monotonic()
         await statement.fetch(*row)
         seconds.append(time.monotonic() - asked)

@@ -130,6 +130,11 @@ class Buffer:
         """Whether there is nothing to do."""
         return not self._work.is_set()
 
+    @property
+    def candles_alone(self) -> bool:
+        """Whether nothing waits but candles, as nearly always."""
+        return not (self.books or self.holes or self.notes or self._shed)
+
     async def wait(self) -> None:
         """Return when there is something to do."""
         await self._work.wait()

@@ -140,8 +140,9 @@ class Writer:
                         await self._buffer.wait()
             if self._buffer.idle:
                 await _pulse(connection)
-            await self._record_holes(connection)
-            await self._record_notes(connection)
+            if not self._buffer.candles_alone:
+                await self._record_holes(connection)
+                await self._record_notes(connection)
             if not self._buffer.idle:
                 await self._write_waiting(connection)
             yield
@@ -150,8 +151,9 @@ class Writer:
         batch = self._buffer.peek(self._limit)
         # Before their candles: the features of a candle need its minute of the book.
         # Kept until it is told: the connection may be lost before the candles are committed.
-        self._books_committed += await self._write_books(connection)
-        del self._books_committed[:-CAPACITY]
+        if self._buffer.books:
+            self._books_committed += await self._write_books(connection)
+            del self._books_committed[:-CAPACITY]
         committed = await self._write(connection, batch) if batch else []
         if committed or self._books_committed:
             self._on_commit(committed, self._books_committed, self._exact)

@@ -7,6 +7,7 @@ lie in the columnstore or be many: it is copied into a table of the session and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol
 
 import asyncpg
@@ -43,6 +44,8 @@ class _Metrics:
         self.invalid = metrics.CANDLES_INVALID.labels(source.value)
 
 
+_ONE_INSERTED: Final = Written(1, 0, 0, 0)
+_INSERT_HEAD: Final = QUERIES["insert_head"]
 _METRICS: Final = {source: _Metrics(source) for source in Source}
 
 
@@ -91,14 +94,22 @@ def _literal(numbers: Sequence[float]) -> str:
     return f"{{{orjson.dumps(numbers)[1:-1].decode()}}}"
 
 
+async def _insert_head(connection: Connection, row: Known) -> bool:
+    """Insert one head by the shortest way; False: nothing was done, and it is to be written by another."""
+    candle, known_at = row.candle, row.known_at
+    if (
+        candle.symbol == REFERENCE
+        or candle.time < known_at - _MAY_BE_COLUMNAR_MS
+        or candle_problem(candle) is not None
+    ):
+        return False
+    return await connection.execute(_INSERT_HEAD, *candle, known_at) == "INSERT 0 1"
+
+
 async def _insert_heads(connection: Connection, rows: Sequence[Known]) -> int:
     """Insert heads by the short way and return how many it took: fewer than all where it was not certain that
     they are news, or where one is stored already. What it took is done with, whatever becomes of the rest.
     """
-    if len(rows) == 1 and rows[0].candle.symbol != REFERENCE:
-        status = await connection.execute(QUERIES["insert_head"], *rows[0].candle, rows[0].known_at)
-        if status == "INSERT 0 1":
-            return 1
     columns, known_at = _columns(rows)
     symbols, times = columns[:2]
     oldest, newest = min(times), max(times)
@@ -170,7 +181,7 @@ async def _upsert_compared(
 
 
 async def write(
-    connection: Connection, rows: Iterable[Known], *, source: Source, head: bool = False
+    connection: Connection, rows: Sequence[Known], *, source: Source, head: bool = False
 ) -> Written:
     """Write candles and advance the market clock to their newest ``known_at``, all or nothing.
 
@@ -185,6 +196,13 @@ async def write(
     is when it has come to the end of their minute, but for the REFERENCE's. ``known_at`` must lie after the
     open.
     """
+    began = perf_counter()
+    seen = _METRICS[source]
+    # What nearly every live write is: the rest of this function would take a tenth of its time.
+    if head and len(rows) == 1 and source is Source.STREAM and await _insert_head(connection, rows[0]):
+        seen.seconds.observe(perf_counter() - began)
+        seen.written.inc()
+        return _ONE_INSERTED
     wanted, refused = prepare(rows)
     old, new = wanted, list[Known]()
     if source is Source.STREAM:
@@ -195,7 +213,6 @@ async def write(
             else wanted
         )
     inserted = changed = 0
-    seen = _METRICS[source]
     with seen.seconds.time():
         if not refused and not old:
             # One statement is its own transaction: no BEGIN and COMMIT round trips.
