@@ -19,8 +19,9 @@ import uvloop
 from websockets.asyncio.client import connect
 
 from benchmarks.harness import Options, Report, Result, Target
+from benchmarks.report import main
 from benchmarks.sender import Market, sending
-from benchmarks.server import fresh_database
+from benchmarks.server import described, fresh_database
 from benchmarks.stream import Taken, feeder
 from data_feeder import connections
 from marketdata import database as db
@@ -64,9 +65,7 @@ async def _run(options: Options) -> Report:
                 f" plain reader {plain[-1].candles / plain[-1].cpu_seconds:,.0f} a CPU second",
                 file=sys.stderr,
             )
-        kind = await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
+        kind = await described(connection)
         await connection.close()
     mine = [taken.candles / taken.cpu_seconds for taken in ours]
     return Report(
@@ -90,10 +89,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    import logging
-
-    logging.disable(logging.INFO)
-    report = run(Options(quick="--quick" in sys.argv))
-    for result in report.results:
-        print(f"{result.name}: {result.median:,.2f} ({min(result.values):,.2f} to {max(result.values):,.2f})")
-    print(report.facts)
+    sys.exit(main(run))

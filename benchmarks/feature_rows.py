@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 from tests.features.samples import START, rows, seeded
 
-from benchmarks.features import figures, machine
-from benchmarks.server import fresh_database
+from benchmarks.harness import figures
+from benchmarks.server import described, fresh_database
 from data_feeder.buffer import Buffer, Item
 from data_feeder.features import FeatureTask
 from data_feeder.ingest import Ingest
@@ -201,7 +201,7 @@ async def live() -> dict[str, Any]:
     market = _market()
     async with fresh_database() as settings:
         connection = await db.connect(settings, "bench")
-        kind = await _kind(connection)
+        kind = await described(connection)
         await _load(connection, market)
         minutes = await _minutes(settings, market)
         written = await connection.fetchval("SELECT count(*) FROM feature_values")
@@ -216,7 +216,6 @@ async def live() -> dict[str, Any]:
     first, steady = minutes[0], minutes[1:]
     return {
         "server": kind,
-        "machine": machine(),
         "symbols": len(SYMBOLS),
         "features": len(NAMES),
         "rows_expected_and_written": [len(SYMBOLS) * MINUTES, written],
@@ -225,14 +224,6 @@ async def live() -> dict[str, Any]:
         "compute_instant_ms": figures([1000 * value for value in instants]),
         "write_ms": {name: figures([1000 * value for value in times]) for name, times in writes.items()},
     }
-
-
-async def _kind(connection: Connection) -> str:
-    return str(
-        await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
-    )
 
 
 _BY_KEY: Final = "WHERE symbol = $1 AND time = $2"
@@ -262,7 +253,7 @@ async def lookup() -> dict[str, Any]:
     taken: dict[str, dict[str, list[float]]] = {what: {n: [] for n in q} for what, q in _LOOKUPS.items()}
     async with fresh_database() as settings:
         connection = await db.connect(settings, "bench")
-        kind = await _kind(connection)
+        kind = await described(connection)
         for symbol in SYMBOLS[:_LOOKUP_SYMBOLS]:
             await store.insert(connection, [(symbol, result)], known_at=instants[-1])
         await connection.execute("VACUUM ANALYZE feature_values")
@@ -282,7 +273,7 @@ async def lookup() -> dict[str, Any]:
                     taken[what][name].append(time.perf_counter() - started)
                     assert len(found) == (1 if what == "row" else _DAY)
         await connection.close()
-    answer: dict[str, Any] = {"server": kind, "machine": machine(), "features": len(NAMES)}
+    answer: dict[str, Any] = {"server": kind, "features": len(NAMES)}
     for what, times in taken.items():
         bare = statistics.median(times["feature_values, primary key"])
         answer[what] = {

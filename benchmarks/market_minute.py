@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import multiprocessing
 import resource
@@ -31,7 +30,8 @@ from tests.features.samples import START, rows, seeded
 from websockets.asyncio.server import ServerConnection, serve
 
 from benchmarks.harness import Curve, Options, Report, Result, Target
-from benchmarks.server import fresh_database
+from benchmarks.report import main
+from benchmarks.server import described, fresh_database
 from data_feeder import connections
 from data_feeder.__main__ import SWITCH_SECONDS
 from data_feeder.buffer import Buffer, Item
@@ -405,9 +405,7 @@ async def measure(count: int, minutes: int, quotes: float, pace: float) -> dict[
             ended = reconnects() - lost
         ours.send(None)
         right = await _equal_to_batch(connection, symbols, minutes)
-        kind = await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
+        kind = await described(connection)
         await connection.close()
     other.join(10)
     return {"found": found, "warm": warm, "board": board, "ended": ended, "right": right, "server": kind}
@@ -544,9 +542,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    chosen = run(Options(quick="--quick" in sys.argv))
-    for one in chosen.results:
-        print(f"{one.name}: {one.median:.1f} ({one.unit} {[round(v, 1) for v in one.ours]}) met: {one.met}")
-    for curve in chosen.curves:
-        print(curve.name, [(x, round(statistics.median(v), 1)) for x, v in curve.points], curve.slope)
-    print(json.dumps(chosen.facts, indent=2))
+    sys.exit(main(run))

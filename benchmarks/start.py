@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 import sysconfig
@@ -27,6 +26,7 @@ from typing import Any, Final
 from tests.deploy.checkouts import Checkout, free_ports
 
 from benchmarks.harness import Options, Report, Result, Target
+from benchmarks.report import main
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("shared", "data-feeder", "gap-handler", "exchange-simulator")
@@ -244,8 +244,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    chosen = Options(quick="--quick" in sys.argv)
-    shown = run(chosen)
-    for result in shown.results:
-        print(f"{result.name:<28} {result.median:8.2f}  {[round(value, 2) for value in result.values]}")
-    print(re.sub(r", '", ",\n '", str(shown.facts)))
+    sys.exit(main(run))

@@ -22,8 +22,9 @@ import uvloop
 from websockets.asyncio.client import connect
 
 from benchmarks.harness import Options, Report, Result, Target
+from benchmarks.report import main
 from benchmarks.sender import T0, Market, messages, sending
-from benchmarks.server import fresh_database
+from benchmarks.server import described, fresh_database
 from data_feeder import connections
 from data_feeder.buffer import Buffer, Item
 from data_feeder.ingest import Ingest
@@ -188,9 +189,7 @@ async def _run(options: Options) -> Report:
                 f" our CPU {ours[-1].cpu_seconds / market.candles * 1e6:.1f} us a candle",
                 file=sys.stderr,
             )
-        kind = await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
+        kind = await described(connection)
         await connection.close()
     slower = [min(one.rate, other.rate) for one, other in zip(plain, bare, strict=True)]
     mine = [taken.rate for taken in ours]
@@ -222,10 +221,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    import logging
-
-    logging.disable(logging.INFO)
-    report = run(Options(quick="--quick" in sys.argv))
-    for result in report.results:
-        print(f"{result.name}: {result.median:.2f} ({min(result.values):.2f} to {max(result.values):.2f})")
-    print(report.facts)
+    sys.exit(main(run))
