@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import sys
 import time
@@ -14,6 +13,7 @@ import numpy as np
 from tests.features.samples import START, rows, seeded
 
 from benchmarks.harness import figures
+from benchmarks.market_exchange import final
 from benchmarks.server import described, fresh_database
 from data_feeder.buffer import Buffer, Item
 from data_feeder.features import FeatureTask
@@ -34,22 +34,12 @@ HISTORY: Final = MAX_WINDOW + 1
 MINUTES: Final = 12
 ROUNDS: Final = 9
 HEAD: Final = START + (HISTORY - 1) * MINUTE_MS
-_KEYS: Final = ("o", "h", "l", "c", "v", "q", "n", "V", "Q")
 _BARE: Final = "CREATE TABLE bare (LIKE feature_values); ALTER TABLE bare ADD PRIMARY KEY (symbol, time)"
 
 
 def _market() -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     """Seeded candles of every symbol: its history and the live minutes."""
     return {symbol: rows(HISTORY + MINUTES, seed) for seed, symbol in enumerate(SYMBOLS, start=1)}
-
-
-def _frame(symbol: str, row: Any) -> bytes:
-    """A final kline frame as the exchange sends it."""
-    t = int(row[0])
-    numbers = {key: repr(float(value)) for key, value in zip(_KEYS, row[1:], strict=True)}
-    k = {**numbers, "n": int(row[7]), "t": t, "T": t + 59_999, "s": symbol, "i": "1m", "x": True}
-    data = {"e": "kline", "E": t + 60_019, "s": symbol, "k": {**k, "f": 1, "L": 1, "B": "0"}}
-    return json.dumps({"stream": f"{symbol.lower()}@kline_1m", "data": data}).encode()
 
 
 async def _load(connection: Connection, market: dict[str, Any]) -> None:
@@ -105,7 +95,7 @@ async def _minutes(settings: DatabaseSettings, market: dict[str, Any]) -> list[d
     try:
         taken = []
         for minute in range(MINUTES):
-            frames = [_frame(symbol, table[HISTORY + minute]) for symbol, table in market.items()]
+            frames = [final(symbol, table[HISTORY + minute]) for symbol, table in market.items()]
             await asyncio.sleep(0.3)
             insert.take(), thread.take()
             burst = time.perf_counter()

