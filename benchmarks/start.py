@@ -144,7 +144,7 @@ def empty_cluster(checkout: Checkout) -> Iterator[list[str]]:
             subprocess.run(["chown", "nobody:nogroup", str(data)], check=True)
         quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
         subprocess.run(
-            [*run_as, str(binaries / "initdb"), "-D", str(data), "-U", "floor", "-A", "scram-sha-256"],
+            [*run_as, str(binaries / "initdb"), "-D", str(data), "-U", "floor", "-A", "peer"],
             **quiet,
         )
         server = f"-c listen_addresses='' -c unix_socket_directories='{data}' -c shared_buffers=256MB"
