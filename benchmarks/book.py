@@ -9,7 +9,6 @@ nothing.
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from typing import Final
@@ -19,8 +18,9 @@ import uvloop
 from websockets.asyncio.client import connect
 
 from benchmarks.harness import Options, Report, Result, Target
+from benchmarks.report import main
 from benchmarks.sender import Market, sending
-from benchmarks.server import fresh_database
+from benchmarks.server import described, fresh_database
 from benchmarks.stream import Taken, feeder
 from data_feeder import connections
 from marketdata import database as db
@@ -34,14 +34,14 @@ async def plain_reader(market: Market, url: str) -> Taken:
     async with connect(f"{url}/stream", compression=None, max_queue=1024) as socket:
         await socket.send(connections.subscriptions(connections.stream_names(market.names[:1]))[0])
         await socket.recv()
-        used, started = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+        cpu, started = time.process_time(), time.monotonic()
         while left:
             data = orjson.loads(await socket.recv(decode=False))["data"]
             if "u" in data:
                 (data["s"], float(data["b"]), float(data["B"]), float(data["a"]), float(data["A"]))
             left -= 1
-        ended, now = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
-    return Taken(market.updates, ended - started, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
+        ended, cpu = time.monotonic(), time.process_time() - cpu
+    return Taken(market.updates, ended - started, cpu)
 
 
 async def _run(options: Options) -> Report:
@@ -64,9 +64,7 @@ async def _run(options: Options) -> Report:
                 f" plain reader {plain[-1].candles / plain[-1].cpu_seconds:,.0f} a CPU second",
                 file=sys.stderr,
             )
-        kind = await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
+        kind = await described(connection)
         await connection.close()
     mine = [taken.candles / taken.cpu_seconds for taken in ours]
     return Report(
@@ -90,10 +88,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    import logging
-
-    logging.disable(logging.INFO)
-    report = run(Options(quick="--quick" in sys.argv))
-    for result in report.results:
-        print(f"{result.name}: {result.median:,.2f} ({min(result.values):,.2f} to {max(result.values):,.2f})")
-    print(report.facts)
+    sys.exit(main(run))

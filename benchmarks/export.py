@@ -27,6 +27,7 @@ from tests.features.samples import START, rows
 from tests.processes import REPOSITORY, database_environment
 
 from benchmarks.harness import Curve, Options, Report, Result, Target
+from benchmarks.report import main
 from benchmarks.server import fresh_database
 from marketdata import database as db
 from marketdata.database import Connection
@@ -257,4 +258,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    print(run(Options(quick="--quick" in sys.argv)))
+    sys.exit(main(run))

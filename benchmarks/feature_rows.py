@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import sys
 import time
@@ -13,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 from tests.features.samples import START, rows, seeded
 
-from benchmarks.features import figures, machine
-from benchmarks.server import fresh_database
+from benchmarks.harness import figures
+from benchmarks.market_exchange import final
+from benchmarks.server import described, fresh_database
 from data_feeder.buffer import Buffer, Item
 from data_feeder.features import FeatureTask
 from data_feeder.ingest import Ingest
@@ -34,22 +34,12 @@ HISTORY: Final = MAX_WINDOW + 1
 MINUTES: Final = 12
 ROUNDS: Final = 9
 HEAD: Final = START + (HISTORY - 1) * MINUTE_MS
-_KEYS: Final = ("o", "h", "l", "c", "v", "q", "n", "V", "Q")
 _BARE: Final = "CREATE TABLE bare (LIKE feature_values); ALTER TABLE bare ADD PRIMARY KEY (symbol, time)"
 
 
 def _market() -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     """Seeded candles of every symbol: its history and the live minutes."""
     return {symbol: rows(HISTORY + MINUTES, seed) for seed, symbol in enumerate(SYMBOLS, start=1)}
-
-
-def _frame(symbol: str, row: Any) -> bytes:
-    """A final kline frame as the exchange sends it."""
-    t = int(row[0])
-    numbers = {key: repr(float(value)) for key, value in zip(_KEYS, row[1:], strict=True)}
-    k = {**numbers, "n": int(row[7]), "t": t, "T": t + 59_999, "s": symbol, "i": "1m", "x": True}
-    data = {"e": "kline", "E": t + 60_019, "s": symbol, "k": {**k, "f": 1, "L": 1, "B": "0"}}
-    return json.dumps({"stream": f"{symbol.lower()}@kline_1m", "data": data}).encode()
 
 
 async def _load(connection: Connection, market: dict[str, Any]) -> None:
@@ -105,7 +95,7 @@ async def _minutes(settings: DatabaseSettings, market: dict[str, Any]) -> list[d
     try:
         taken = []
         for minute in range(MINUTES):
-            frames = [_frame(symbol, table[HISTORY + minute]) for symbol, table in market.items()]
+            frames = [final(symbol, table[HISTORY + minute]) for symbol, table in market.items()]
             await asyncio.sleep(0.3)
             insert.take(), thread.take()
             burst = time.perf_counter()
@@ -201,7 +191,7 @@ async def live() -> dict[str, Any]:
     market = _market()
     async with fresh_database() as settings:
         connection = await db.connect(settings, "bench")
-        kind = await _kind(connection)
+        kind = await described(connection)
         await _load(connection, market)
         minutes = await _minutes(settings, market)
         written = await connection.fetchval("SELECT count(*) FROM feature_values")
@@ -216,7 +206,6 @@ async def live() -> dict[str, Any]:
     first, steady = minutes[0], minutes[1:]
     return {
         "server": kind,
-        "machine": machine(),
         "symbols": len(SYMBOLS),
         "features": len(NAMES),
         "rows_expected_and_written": [len(SYMBOLS) * MINUTES, written],
@@ -225,14 +214,6 @@ async def live() -> dict[str, Any]:
         "compute_instant_ms": figures([1000 * value for value in instants]),
         "write_ms": {name: figures([1000 * value for value in times]) for name, times in writes.items()},
     }
-
-
-async def _kind(connection: Connection) -> str:
-    return str(
-        await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
-    )
 
 
 _BY_KEY: Final = "WHERE symbol = $1 AND time = $2"
@@ -262,7 +243,7 @@ async def lookup() -> dict[str, Any]:
     taken: dict[str, dict[str, list[float]]] = {what: {n: [] for n in q} for what, q in _LOOKUPS.items()}
     async with fresh_database() as settings:
         connection = await db.connect(settings, "bench")
-        kind = await _kind(connection)
+        kind = await described(connection)
         for symbol in SYMBOLS[:_LOOKUP_SYMBOLS]:
             await store.insert(connection, [(symbol, result)], known_at=instants[-1])
         await connection.execute("VACUUM ANALYZE feature_values")
@@ -282,7 +263,7 @@ async def lookup() -> dict[str, Any]:
                     taken[what][name].append(time.perf_counter() - started)
                     assert len(found) == (1 if what == "row" else _DAY)
         await connection.close()
-    answer: dict[str, Any] = {"server": kind, "machine": machine(), "features": len(NAMES)}
+    answer: dict[str, Any] = {"server": kind, "features": len(NAMES)}
     for what, times in taken.items():
         bare = statistics.median(times["feature_values, primary key"])
         answer[what] = {

@@ -1,4 +1,4 @@
-"""What features cost: ``python -m benchmarks.features [batch|live|lookup] [--json FILE]``.
+"""What features cost: ``python -m benchmarks.features [batch|live|lookup]``.
 
 batch: four weeks of one symbol, the columns of each call of other libraries, each alone, and the whole set,
 against those calls. live: a minute of 500 symbols, from the last frame to the last committed row,
@@ -8,11 +8,6 @@ Rounds alternate within one run.
 
 from __future__ import annotations
 
-import argparse
-import json
-import logging
-import os
-import platform
 import statistics
 import sys
 import time
@@ -27,21 +22,16 @@ import numpy as np
 import uvloop
 from tests.features.samples import SYMBOLS, recorded, seeded
 
-from benchmarks.harness import Options, Report, Result, Target
+from benchmarks import feature_rows
+from benchmarks.harness import Options, Report, Result, Target, figures
+from benchmarks.report import main
 from marketdata.features import REGISTRY, Columns, compute
 from marketdata.features.feature import Feature
 
 MINUTES: Final = 28 * 1440
 ROUNDS: Final = 7
+PARTS: Final = ("batch", "live", "lookup")
 RECORDED: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def machine() -> str:
-    """What the figures were measured on, and what else it did."""
-    load = os.getloadavg()[0]
-    return (
-        f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}"
-    )
 
 
 def minutes() -> tuple[str, Columns]:
@@ -109,11 +99,10 @@ def _measured(rounds: int, count: int = MINUTES) -> _Batch:
     return _Batch(f"{count} {kind}", whole, single, peers)
 
 
-def batch() -> dict[str, Any]:
-    """The figures of a batch."""
-    kind, whole, single, peers = _measured(ROUNDS)
+def _facts(batch: _Batch) -> dict[str, Any]:
+    """All figures of a batch."""
+    kind, whole, single, peers = batch
     return {
-        "machine": machine(),
         "minutes": kind,
         "peers": {"ta": version("ta"), "pandas_ta": version("pandas-ta-classic") + ", its own code"},
         "whole_set_ms": figures([1000 * value for value in whole]),
@@ -174,23 +163,10 @@ def _compare(peer: _Peer, single: dict[str, list[float]], whole: list[float]) ->
     }
 
 
-def figures(values: list[float]) -> dict[str, float]:
-    """Median and spread."""
-    return {
-        "median": round(statistics.median(values), 2),
-        "lowest": round(min(values), 2),
-        "highest": round(max(values), 2),
-    }
-
-
-def run(options: Options) -> Report:
-    """Measure a batch beside the libraries, a live minute, and lookups beside the table."""
-    from benchmarks import feature_rows
-
-    logging.disable(logging.INFO)
+def _batch(options: Options, report: Report) -> None:
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     measured = _measured(rounds, 4 * 1440 if options.quick else MINUTES)
-    report = Report(facts={"minutes": measured.minutes})
+    report.facts["batch"] = _facts(measured)
     for name, peer in measured.peers.items():
         calls = f"{sum(len(names) for names, _ in peer.calls)} columns of {len(peer.calls)} calls"
         report.results += [
@@ -219,43 +195,40 @@ def run(options: Options) -> Report:
     report.results.append(
         Result("the whole set, four weeks of a symbol", "ms", [1000 * one for one in measured.whole])
     )
-    if options.quick:
-        return report
+
+
+def _live(report: Report) -> None:
     report.facts["live"] = live = uvloop.run(feature_rows.live())
-    report.facts["lookup"] = lookup = uvloop.run(feature_rows.lookup())
     minute = live["minute_ms"]["last_frame_to_all_rows"]
     report.results.append(
         Result("500 symbols: last frame to all rows", "ms", [minute["median"]], target=Target("<=", 1000))
     )
+
+
+def _lookup(report: Report) -> None:
+    report.facts["lookup"] = lookup = uvloop.run(feature_rows.lookup())
     for what in ("row", "day"):
         bare, *views = lookup[what].items()
         report.results += [
             Result(f"a {what} of {view}", "ms", [figure["median"]], [bare[1]["median"]], bare[0])
             for view, figure in views
         ]
+
+
+def run(options: Options) -> Report:
+    """Measure what is asked for, or all three: a batch beside the libraries, a live minute, and lookups
+    beside the table. A quick look is at a batch, where nothing else is asked for.
+    """
+    report = Report()
+    parts = [options.part] if options.part else PARTS[:1] if options.quick else PARTS
+    if "batch" in parts:
+        _batch(options, report)
+    if "live" in parts:
+        _live(report)
+    if "lookup" in parts:
+        _lookup(report)
     return report
 
 
-def main() -> None:
-    """Measure what is asked for, or all three."""
-    from benchmarks import feature_rows
-
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.features")
-    parser.add_argument("what", nargs="?", choices=("batch", "live", "lookup"), help="default: all three")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    options = parser.parse_args()
-    logging.disable(logging.INFO)
-    parts: dict[str, Callable[[], Any]] = {
-        "batch": batch,
-        "live": lambda: uvloop.run(feature_rows.live()),
-        "lookup": lambda: uvloop.run(feature_rows.lookup()),
-    }
-    measured = {name: part() for name, part in parts.items() if options.what in (None, name)}
-    text = json.dumps(measured, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main(run))

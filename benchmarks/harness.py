@@ -72,6 +72,15 @@ class Curve:
     slope: str = ""
 
 
+def figures(values: Sequence[float]) -> dict[str, float]:
+    """Return the median and the spread of rounds, as facts have them."""
+    return {
+        "median": round(statistics.median(values), 2),
+        "lowest": round(min(values), 2),
+        "highest": round(max(values), 2),
+    }
+
+
 @dataclass
 class Report:
     """What one benchmark found. ``facts`` says what it was measured on and with (server, rows, versions)."""
@@ -83,7 +92,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Options:
-    """``rounds`` of each measurement (None: its own choice); ``quick``: small, to see that it runs."""
+    """``rounds`` of each measurement (None: its own choice); ``quick``: small, to see that it runs; ``part``:
+    the only one of the module's ``PARTS`` to measure (None: all).
+    """
 
     rounds: int | None = None
     quick: bool = False
+    part: str | None = None

@@ -1,4 +1,4 @@
-"""Filling the history against its ceilings: ``python -m benchmarks.history [rest|archive|gap] [days]``.
+"""Filling the history against its ceilings: ``python -m benchmarks.history [archive|rest|gap]``.
 
 By REST: rows a second of a whole gap-handler at the simulator's REST, three symbols, as a share of what ten
 requests of a thousand rows a second can bring. By archive: rows a second of the same gap-handler at the
@@ -14,24 +14,20 @@ row in the ledger to its being closed, by the route the handler chooses. The sim
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import platform
 import socket
-import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import asyncpg
 import httpx
 import uvloop
 from tests.processes import database_environment
 
 from benchmarks.harness import Curve, Options, Report, Result, Target
-from benchmarks.server import fresh_database
+from benchmarks.report import main
+from benchmarks.server import described, fresh_database
 from gap_handler.archive.files import DAY_MS, File, month_of
 from gap_handler.ip_pool import REQUESTS_A_SECOND
 from gap_handler.server import listen
@@ -53,6 +49,7 @@ ARCHIVED: Final = END - END % DAY_MS - DAY_MS
 """Where the archives end: yesterday and today are always asked for by REST."""
 WORKERS: Final = 5
 DAYS: Final = 150
+PARTS: Final = ("archive", "rest", "gap")
 GAPS: Final = (1, 10, 100, 1_000, 10_000, 31 * 1440, 182 * 1440)
 """Minutes; the last two are a month and half a year."""
 _ALL: Final = ", ".join(Candle._fields)
@@ -196,15 +193,6 @@ async def plain_load(database: DatabaseSettings, table: str, pieces: Sequence[Pi
     return spent
 
 
-async def server_of(connection: Connection) -> str:
-    """Return what the database is."""
-    return str(
-        await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
-    )
-
-
 async def by_archive(report: Report, days: int, rounds: int) -> None:
     """Rows a second from archives, beside the two floors."""
     ours, floors = list[float](), {name: list[float]() for name in _FLOORS}
@@ -213,7 +201,7 @@ async def by_archive(report: Report, days: int, rounds: int) -> None:
         connection = await db.connect(database, "bench")
         for statement in _FLOORS.values():
             await connection.execute(statement)
-        if not (await server_of(connection)).startswith("plain"):
+        if not (await described(connection)).startswith("plain"):
             for name in _FLOORS:
                 await connection.execute(_HYPERTABLE, name)
         say(f"archive: building the files of {days} days")
@@ -237,7 +225,7 @@ async def by_archive(report: Report, days: int, rounds: int) -> None:
             )
         sources = await connection.fetch("SELECT source, count(*) FROM candles_1m GROUP BY source")
         report.facts["archive"] = {
-            "server": await server_of(connection),
+            "server": await described(connection),
             "days": days,
             "rows": {record["source"]: record["count"] for record in sources},
             "client µs a row": {name: min(values) for name, values in cpu.items()},
@@ -261,7 +249,7 @@ async def by_rest(report: Report, days: int, rounds: int) -> None:
             seconds, _ = await fill(settings, connection, days)
             ours.append(await connection.fetchval("SELECT count(*) FROM candles_1m") / seconds)
             say(f"rest: round {number} of {rounds}: {ours[-1] / ceiling:.3f} of the ceiling")
-        report.facts["rest"] = {"server": await server_of(connection), "days": days}
+        report.facts["rest"] = {"server": await described(connection), "days": days}
         await connection.close()
     report.results.append(
         Result(
@@ -309,7 +297,7 @@ async def by_size(report: Report, sizes: Sequence[int], rounds: int) -> None:
                     await one_gap(settings, connection, ARCHIVED - int(minutes) * MINUTE_MS, ARCHIVED)
                 )
             say(f"gap size: round {number} of {rounds}: {[round(spent[-1], 2) for _, spent in points]}")
-        report.facts["gap size"] = {"server": await server_of(connection), "symbols": 1}
+        report.facts["gap size"] = {"server": await described(connection), "symbols": 1}
         await connection.close()
     report.curves.append(
         Curve("gap size", "minutes", "seconds from opened to closed", points, slope_of(points))
@@ -325,45 +313,23 @@ def slope_of(points: Sequence[tuple[float, Sequence[float]]]) -> str:
     )
 
 
-async def measure(kinds: Sequence[str], days: int, options: Options) -> Report:
-    """Measure each kind in turn."""
-    report = Report(
-        facts={
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-            "asyncpg": asyncpg.__version__,
-            "workers": WORKERS,
-        }
-    )
-    if "archive" in kinds:
-        await by_archive(report, 35 if options.quick else days, options.rounds or (1 if options.quick else 5))
-    if "rest" in kinds:
-        await by_rest(report, 1 if options.quick else days, options.rounds or (1 if options.quick else 3))
-    if "gap" in kinds:
+async def measure(options: Options) -> Report:
+    """Measure what is asked for, or all three in turn."""
+    report = Report(facts={"workers": WORKERS})
+    if options.part in (None, "archive"):
+        await by_archive(report, 35 if options.quick else DAYS, options.rounds or (1 if options.quick else 5))
+    if options.part in (None, "rest"):
+        await by_rest(report, 1 if options.quick else DAYS, options.rounds or (1 if options.quick else 3))
+    if options.part in (None, "gap"):
         sizes = GAPS[:4] if options.quick else GAPS
         await by_size(report, sizes, options.rounds or (1 if options.quick else 3))
     return report
 
 
 def run(options: Options) -> Report:
-    """Measure all three."""
-    logging.disable(logging.INFO)
-    return uvloop.run(measure(("archive", "rest", "gap"), DAYS, options))
+    """Measure, and return the figures."""
+    return uvloop.run(measure(options))
 
 
 if __name__ == "__main__":
-    logging.disable(logging.INFO)
-    chosen = [word for word in sys.argv[1:] if word in ("rest", "archive", "gap")] or [
-        "archive",
-        "rest",
-        "gap",
-    ]
-    length = next((int(word) for word in sys.argv[1:] if word.isdigit()), DAYS)
-    found = uvloop.run(measure(chosen, length, Options(quick="--quick" in sys.argv)))
-    for result in found.results:
-        print(
-            f"{result.name}: {result.median:.3f} ({min(result.values):.3f} to {max(result.values):.3f})"
-            f" {result.against}; {statistics.median(result.ours):,.0f} {result.unit}"
-        )
-    for curve in found.curves:
-        print(curve.name, [(x, [round(y, 3) for y in ys]) for x, ys in curve.points], curve.slope)
-    print(found.facts)
+    sys.exit(main(run))

@@ -16,8 +16,9 @@ from typing import Any, Final
 import uvloop
 
 from benchmarks.harness import Options, Report, Result, Target
+from benchmarks.report import main
 from benchmarks.sender import Market, even, messages, sending
-from benchmarks.server import fresh_database
+from benchmarks.server import described, fresh_database
 from benchmarks.stream import BARE, feeder
 from data_feeder.buffer import Item
 from marketdata import database as db
@@ -89,9 +90,7 @@ async def _run(options: Options) -> Report:
                 f" {quantile(real[-1], 0.99):.2f} ms",
                 file=sys.stderr,
             )
-        kind = await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
+        kind = await described(connection)
         await connection.close()
     return Report(
         [
@@ -124,10 +123,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    import logging
-
-    logging.disable(logging.INFO)
-    report = run(Options(quick="--quick" in sys.argv))
-    for result in report.results:
-        print(f"{result.name}: {result.median:.2f} ({min(result.values):.2f} to {max(result.values):.2f})")
-    print(report.facts)
+    sys.exit(main(run))

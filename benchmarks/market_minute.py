@@ -9,46 +9,32 @@ commit, beside a bare COPY of the same rows.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
 import multiprocessing
 import resource
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from multiprocessing.connection import Connection as Pipe
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import numpy as np
-import orjson
 import uvloop
-import websockets
 from numpy.typing import NDArray
-from tests.features.samples import START, rows, seeded
-from websockets.asyncio.server import ServerConnection, serve
+from tests.features.samples import START
 
+from benchmarks.feature_counts import by_features
 from benchmarks.harness import Curve, Options, Report, Result, Target
-from benchmarks.server import fresh_database
-from data_feeder import connections
+from benchmarks.market_exchange import HEAD, HISTORY, PATHS, exchange, names, paths
+from benchmarks.market_feeder import Watched, feeder, reconnects
+from benchmarks.report import main
+from benchmarks.server import described, fresh_database
 from data_feeder.__main__ import SWITCH_SECONDS
-from data_feeder.buffer import Buffer, Item
-from data_feeder.features import FeatureTask
-from data_feeder.ingest import Ingest
-from data_feeder.session import Patience
-from data_feeder.stream import Stream
-from data_feeder.writer import Writer
 from marketdata import database as db
-from marketdata import metrics
-from marketdata.clock import MarketClock, SystemClock
 from marketdata.database import Connection
-from marketdata.features import MAX_WINDOW, NAMES, Columns, compute, engine
-from marketdata.features.engine import compute_instant
-from marketdata.features.registry import ACTIVE, FEATURE_VERSION
+from marketdata.features import MAX_WINDOW, NAMES, compute
+from marketdata.features.registry import FEATURE_VERSION
 from marketdata.models import MINUTE_MS
-from marketdata.settings import DatabaseSettings
 from marketdata.store import features as store
 
 MARKET: Final = 1_500
@@ -57,133 +43,11 @@ PACE_SECONDS: Final = 5.0
 """From the first final frame of a minute to that of the next."""
 BURST_SECONDS: Final = 1.0
 QUOTES_PER_SECOND: Final = 20_000
-HISTORY: Final = MAX_WINDOW
-HEAD: Final = START + (HISTORY - 1) * MINUTE_MS
-_TICK: Final = 0.005
 _POSTGRES_EPOCH_MS: Final = 946_684_800_000
-_PATHS: Final = 40
-"""Different seeded price paths; more would take longer to draw than to measure."""
 _BARE: Final = """
 CREATE TABLE bare_candles (LIKE candles_1m); ALTER TABLE bare_candles ADD PRIMARY KEY (symbol, time);
 CREATE TABLE bare_rows (LIKE feature_values); ALTER TABLE bare_rows ADD PRIMARY KEY (symbol, time)
 """
-
-
-def names(count: int) -> list[str]:
-    """The reference and others."""
-    return ["BTCUSDT", *(f"S{n:04}USDT" for n in range(1, count))]
-
-
-def paths(minutes: int) -> list[NDArray[np.float64]]:
-    """Seeded candles, from the history's first minute on."""
-    return [rows(HISTORY + minutes, seed) for seed in range(1, _PATHS + 1)]
-
-
-# The exchange: a process of its own.
-
-
-def _frame(payload: bytes) -> bytes:
-    """A websocket text frame as a server sends it, shorter than 64 kB."""
-    n = len(payload)
-    return bytes((0x81, n) if n < 126 else (0x81, 126, n >> 8, n & 255)) + payload
-
-
-def _final(symbol: str, row: NDArray[np.float64]) -> bytes:
-    t = int(row[0])
-    keys = ("o", "h", "l", "c", "v", "q", "n", "V", "Q")
-    numbers = {key: repr(float(value)) for key, value in zip(keys, row[1:], strict=True)}
-    k = {**numbers, "n": int(row[7]), "t": t, "T": t + 59_999, "s": symbol, "i": "1m", "x": True}
-    data = {"e": "kline", "E": t + 60_019, "s": symbol, "k": {**k, "f": 1, "L": 1, "B": "0"}}
-    return _frame(orjson.dumps({"stream": f"{symbol.lower()}@kline_1m", "data": data}))
-
-
-def _quote(symbol: str, n: int) -> bytes:
-    data = {"u": n, "s": symbol, "b": "100.01", "B": f"{1 + n % 7}.5", "a": "100.02", "A": "2.25"}
-    return _frame(orjson.dumps({"stream": f"{symbol.lower()}@bookTicker", "data": data}))
-
-
-class _Exchange:
-    """Sends quotes all the while, and a minute's final frames when told to."""
-
-    def __init__(self, symbols: list[str], minutes: int) -> None:
-        self._minutes = paths(minutes)
-        self._symbols = symbols
-        self._sockets: dict[str, ServerConnection] = {}
-        self._quotes = {symbol: [_quote(symbol, n) for n in range(2)] for symbol in symbols}
-
-    async def serve(self, socket: ServerConnection) -> None:
-        """Take note of what a connection subscribes to, until it ends."""
-        with contextlib.suppress(websockets.ConnectionClosed):
-            async for message in socket:
-                for name in orjson.loads(message)["params"]:
-                    self._sockets[name.split("@")[0].upper()] = socket
-
-    def ready(self) -> bool:
-        """Whether every symbol was subscribed to."""
-        return len(self._sockets) == len(self._symbols)
-
-    def send(self, frames: list[tuple[str, bytes]]) -> None:
-        by_socket: dict[ServerConnection, list[bytes]] = {}
-        for symbol, frame in frames:
-            by_socket.setdefault(self._sockets[symbol], []).append(frame)
-        for socket, those in by_socket.items():
-            socket.transport.write(b"".join(those))
-
-    async def quotes(self, rate: float) -> None:
-        """Send so many a second, in turns."""
-        sent, started = 0, time.monotonic()
-        while True:
-            await asyncio.sleep(_TICK)
-            due = int((time.monotonic() - started) * rate)
-            due, late = min(due, sent + 2_000), due
-            count = len(self._symbols)
-            self.send(
-                [
-                    (s, self._quotes[s][k // count % 2])
-                    for k in range(sent, due)
-                    if (s := self._symbols[k % count])
-                ]
-            )
-            sent = late
-
-    async def minute(self, n: int, seconds: float) -> tuple[float, float]:
-        """Send a minute's final frames in a random order; return when the first and the last went."""
-        order = np.random.default_rng(n).permutation(len(self._symbols)).tolist()
-        frames = [
-            (self._symbols[i], _final(self._symbols[i], self._minutes[i % _PATHS][HISTORY + n]))
-            for i in order
-        ]
-        started, sent, now = time.monotonic(), 0, 0.0
-        while sent < len(frames):
-            due = max(1, min(len(frames), int((time.monotonic() - started) / seconds * len(frames))))
-            now = time.monotonic()
-            self.send(frames[sent:due])
-            sent = due
-            if sent < len(frames):
-                await asyncio.sleep(_TICK)
-        return started, now
-
-
-def exchange(pipe: Pipe, symbols: list[str], minutes: int, quotes: float, seconds: float) -> None:
-    """Serve until the pipe ends; each message on it is a minute's number, the answer two times."""
-
-    async def run() -> None:
-        market = _Exchange(symbols, minutes)
-        loop = asyncio.get_running_loop()
-        async with serve(market.serve, "127.0.0.1", 0, compression=None, ping_interval=5) as server:
-            pipe.send(next(iter(server.sockets)).getsockname()[1])
-            while not market.ready():  # noqa: ASYNC110 - what is measured must not wait for us
-                await asyncio.sleep(0.05)
-            pipe.send("ready")
-            sending = asyncio.create_task(market.quotes(quotes))
-            while (n := await loop.run_in_executor(None, pipe.recv)) is not None:
-                pipe.send(await market.minute(n, seconds))
-            sending.cancel()
-
-    uvloop.run(run())
-
-
-# The database before the first minute.
 
 
 async def history(connection: Connection, symbols: list[str]) -> None:
@@ -212,7 +76,7 @@ async def history(connection: Connection, symbols: list[str]) -> None:
     async def source() -> AsyncIterator[bytes]:
         yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
         for place, symbol in enumerate(symbols):
-            yield copied(symbol, market[place % _PATHS])
+            yield copied(symbol, market[place % PATHS])
         yield b"\xff\xff"
 
     await connection.copy_to_table("candles_1m", source=source(), format="binary")
@@ -231,105 +95,6 @@ async def history(connection: Connection, symbols: list[str]) -> None:
     await connection.execute("ANALYZE candles_1m; ANALYZE feature_values")
 
 
-# The feeder's parts, as its service puts them together.
-
-
-class _Watched:
-    """When a minute's candles came, were committed, and its rows were; and how long the loop was held."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self.came = self.candles = self.rows = 0.0
-        self._due = self._rows_due = self._finals_due = 0
-        self._done = asyncio.Event()
-        self.lag = 0.0
-
-    def begin(self) -> None:
-        self._due = self._rows_due = self._finals_due = self._count
-        self._done.clear()
-        self.lag = 0.0
-
-    def final(self) -> None:
-        self._finals_due -= 1
-        self.came = time.monotonic()
-
-    def committed(self, heads: int) -> None:
-        self._due -= heads
-        if heads:
-            self.candles = time.monotonic()
-
-    def written(self, rows: int) -> None:
-        self._rows_due -= rows
-        self.rows = time.monotonic()
-        if self._rows_due <= 0:
-            self._done.set()
-
-    async def end(self) -> None:
-        async with asyncio.timeout(300):
-            await self._done.wait()
-
-    async def watch(self) -> None:
-        """Ask to be woken after two milliseconds, for ever."""
-        while True:
-            asked = time.monotonic()
-            await asyncio.sleep(0.002)
-            self.lag = max(self.lag, time.monotonic() - asked - 0.002)
-
-
-@asynccontextmanager
-async def feeder(
-    settings: DatabaseSettings, symbols: list[str], port: int, watched: _Watched
-) -> AsyncIterator[FeatureTask]:
-    """Run streams, writer and features until the block ends."""
-    clock, market = SystemClock(), MarketClock()
-    market.advance(HEAD + MINUTE_MS)
-    task = FeatureTask(settings, market, clock, symbols)
-    inserted = store.insert
-
-    async def insert(*args: Any, **named: Any) -> int:
-        written = await inserted(*args, **named)
-        watched.written(written)
-        return written
-
-    class Buffered(Buffer):
-        async def put(self, item: Item) -> None:
-            watched.final()
-            await super().put(item)
-
-    def on_commit(batch: list[Item], *rest: Any) -> None:
-        watched.committed(sum(item.is_head for item in batch))
-        task.offer(batch, *rest)
-
-    buffer = Buffered()
-    ingest = Ingest(symbols, HEAD, buffer, market, clock)
-    writer = Writer(
-        settings, buffer, market, clock, symbols=symbols, head=HEAD, batch_max_rows=5000,
-        on_commit=on_commit, on_gaps=lambda gaps: None,
-    )  # fmt: skip
-    streams = [
-        Stream(
-            [f"ws://127.0.0.1:{port}"],
-            part,
-            ingest,
-            clock,
-            Patience(),
-            on_disconnect=lambda url, reason: print(f"disconnected: {reason}", file=sys.stderr),
-            on_failover=lambda failover: None,
-        )
-        for part in connections.plan(symbols)
-    ]
-    setattr(store, "insert", insert)  # noqa: B010 - its signature is wider
-    runs = [asyncio.create_task(one) for one in (writer.run(), task.run(), watched.watch())]
-    runs += [asyncio.create_task(stream.run()) for stream in streams]
-    try:
-        yield task
-    finally:
-        store.insert = inserted
-        for one in runs:
-            one.cancel()
-        await asyncio.gather(*runs, return_exceptions=True)
-
-
 async def bare(connection: Connection, symbols: list[str], n: int) -> float:
     """Seconds of a COPY of a minute's candles and one of its rows, to tables with nothing but the key."""
     t = HEAD + (n + 1) * MINUTE_MS
@@ -344,19 +109,9 @@ async def bare(connection: Connection, symbols: list[str], n: int) -> float:
     return time.monotonic() - started
 
 
-def reconnects() -> float:
-    """How many connections ended since the process began."""
-    return sum(
-        s.value
-        for m in metrics.WEBSOCKET_RECONNECTS.collect()
-        for s in m.samples
-        if s.name.endswith("_total")
-    )
-
-
 async def measure(count: int, minutes: int, quotes: float, pace: float) -> dict[str, Any]:
     """Run so many minutes of so many symbols; milliseconds of each."""
-    symbols, watched = names(count), _Watched(count)
+    symbols, watched = names(count), Watched(count)
     ours, theirs = multiprocessing.Pipe()
     other = multiprocessing.get_context("spawn").Process(
         target=exchange, args=(theirs, symbols, minutes, quotes, BURST_SECONDS), daemon=True
@@ -405,9 +160,7 @@ async def measure(count: int, minutes: int, quotes: float, pace: float) -> dict[
             ended = reconnects() - lost
         ours.send(None)
         right = await _equal_to_batch(connection, symbols, minutes)
-        kind = await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
+        kind = await described(connection)
         await connection.close()
     other.join(10)
     return {"found": found, "warm": warm, "board": board, "ended": ended, "right": right, "server": kind}
@@ -430,36 +183,6 @@ async def _equal_to_batch(connection: Connection, symbols: list[str], minutes: i
         ):
             return False
     return True
-
-
-def by_features(rounds: int, symbols: int, month: int) -> tuple[list[Any], list[Any]]:
-    """Milliseconds of a minute of ``symbols`` and of ``month`` minutes, by the number of features."""
-    one = [seeded(MAX_WINDOW, seed) for seed in range(1, 9)]
-    stacked = Columns.stack([one[i % len(one)] for i in range(symbols)])
-    live = Columns(stacked.time, *(np.asfortranarray(getattr(stacked, name)) for name in _FIELDS[1:]))
-    batch = seeded(month)
-    minutes: list[Any] = []
-    months: list[Any] = []
-    try:
-        for count in (1, 10, 25, 50, len(ACTIVE)):
-            setattr(engine, "ACTIVE", ACTIVE[:count])  # noqa: B010 - it is final for all others
-            calls: tuple[tuple[list[Any], Callable[[], Any]], ...] = (
-                (minutes, lambda: compute_instant(live)),
-                (months, lambda: compute(batch)),
-            )
-            for points, call in calls:
-                taken = []
-                for _ in range(rounds + 1):
-                    started = time.process_time()
-                    call()
-                    taken.append(1000 * (time.process_time() - started))
-                points.append((count, taken[1:]))
-    finally:
-        setattr(engine, "ACTIVE", ACTIVE)  # noqa: B010
-    return minutes, months
-
-
-_FIELDS: Final = [name for name in Columns.__dataclass_fields__ if not name.startswith("_")]
 
 
 def slope(points: list[tuple[float, list[float]]]) -> str:
@@ -544,9 +267,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    chosen = run(Options(quick="--quick" in sys.argv))
-    for one in chosen.results:
-        print(f"{one.name}: {one.median:.1f} ({one.unit} {[round(v, 1) for v in one.ours]}) met: {one.met}")
-    for curve in chosen.curves:
-        print(curve.name, [(x, round(statistics.median(v), 1)) for x, v in curve.points], curve.slope)
-    print(json.dumps(chosen.facts, indent=2))
+    sys.exit(main(run))

@@ -30,10 +30,12 @@ import httpx
 import numpy as np
 import psutil
 import uvloop
-from tests.processes import REPOSITORY, Program, answer, database_environment, free_port, until
+from tests.processes import REPOSITORY, Ports, Program, until
 
 from benchmarks.harness import Options, Report, Result, Target
+from benchmarks.report import main
 from benchmarks.server import fresh_database
+from benchmarks.services import SPEED, listening, seeded
 from data_feeder.board import Board
 from marketdata import database as db
 from marketdata.database import Connection
@@ -41,7 +43,6 @@ from marketdata.features.columns import Columns
 from marketdata.models import MINUTE_MS
 from marketdata.reach import MAX_WINDOW
 
-SPEED: Final = 60
 HISTORY_DAYS: Final = 3
 STEADY_SECONDS: Final = 180.0
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", *(f"S{n:02}USDT" for n in range(47)))
@@ -166,37 +167,25 @@ async def steady(symbols: Sequence[str], seconds: float, environment: dict[str, 
 
     ``environment`` is added to theirs, and to that of the processes that only import.
     """
-    stream, http, feeder_port, handler_port = (free_port() for _ in range(4))
+    ports = Ports.free()
     feeder_sizes: list[Size] = []
     handler_sizes: list[Size] = []
     with tempfile.TemporaryDirectory(prefix="memory-") as name:
         folder = Path(name)
         async with fresh_database() as database:
             own = {
-                **database_environment(database),
+                **ports.environment(database),
                 "SYMBOLS": ",".join(symbols),
                 "HISTORY_DAYS": str(HISTORY_DAYS),
-                "BINANCE_STREAM_URL": f"ws://127.0.0.1:{stream}",
-                "BINANCE_API_URL": f"http://127.0.0.1:{http}",
-                "BINANCE_ARCHIVE_URL": f"http://127.0.0.1:{http}",
-                "FEEDER_PORT": str(feeder_port),
-                "GAP_HANDLER_PORT": str(handler_port),
-                "GAP_HANDLER_URL": f"http://127.0.0.1:{handler_port}",
                 **environment,
             }
-            simulator = Program(
-                folder / "simulator.log", "exchange_simulator",
-                "--seed", "7", "--symbols", ",".join(symbols), "--history-days", str(HISTORY_DAYS + 1),
-                "--start", "2026-10-02T00:00", "--speed", str(SPEED), "--no-wait",
-                "--stream-port", str(stream), "--http-port", str(http),
-            )  # fmt: skip
+            simulator = seeded(ports, folder, symbols, HISTORY_DAYS)
             feeder, handler = Service(folder, "data_feeder", own), Service(folder, "gap_handler", own)
             programs = (simulator, handler, feeder)
             connection = await db.connect(database, "memory")
 
             async def ready() -> bool:
-                asked = [answer(f"http://127.0.0.1:{port}/health") for port in (feeder_port, handler_port)]
-                return all(await asyncio.gather(*asked)) and await caught_up(connection, len(symbols))
+                return await listening(ports) and await caught_up(connection, len(symbols))
 
             try:
                 for program in programs:
@@ -207,7 +196,7 @@ async def steady(symbols: Sequence[str], seconds: float, environment: dict[str, 
                     for n in range(SAMPLES):
                         at = started + seconds * (0.75 + 0.25 * n / SAMPLES)
                         await asyncio.sleep(max(0.0, at - time.monotonic()))
-                        for port in (feeder_port, handler_port):  # somebody scrapes
+                        for port in (ports.feeder, ports.handler):  # somebody scrapes
                             await client.get(f"http://127.0.0.1:{port}/metrics")
                         feeder_sizes.append(size(psutil.Process(feeder.pid)))
                         handler_sizes.append(size(psutil.Process(handler.pid)))
@@ -284,4 +273,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    print(run(Options(quick="--quick" in sys.argv)))
+    sys.exit(main(run))

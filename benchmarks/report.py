@@ -157,15 +157,20 @@ def _rounds(text: str) -> int:
 
 
 def main(run: Callable[[Options], Report], arguments: Sequence[str] | None = None) -> int:
-    """Run one benchmark from its command line: print its table, write its JSON; return the exit code."""
+    """Run one benchmark from its command line: print its table, write its JSON; return the exit code.
+
+    Where its module has ``PARTS``, names of what can be measured alone, the command line takes one of them.
+    """
     logging.disable(logging.INFO)
     module = sys.modules[run.__module__]
     parser = argparse.ArgumentParser(description=module.__doc__)
     options_of(parser)
+    if parts := getattr(module, "PARTS", ()):
+        parser.add_argument("part", nargs="?", choices=parts, help="this alone (default: everything)")
     chosen = parser.parse_args(arguments)
     name = module.__spec__.name.rpartition(".")[2] if module.__spec__ else Path(sys.argv[0]).stem
     before = load()
-    report = run(Options(chosen.rounds, chosen.quick))
+    report = run(Options(chosen.rounds, chosen.quick, chosen.part if parts else None))
     if chosen.json:
         write(chosen.json, {name: to_json(report)}, machine() | {"load_before": before, "load_after": load()})
     print(table({name: report}))

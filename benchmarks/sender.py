@@ -15,20 +15,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import orjson
 import uvloop
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
-from websockets.server import ServerProtocol
 
+from benchmarks.connection import Connection, wire
 from marketdata.models import MINUTE_MS
 
 T0: Final = 1_679_616_000_000
 """Open of the first minute sent, Unix ms."""
 Kind = Literal["kline", "book", "mixed"]
-_WRITE_BYTES: Final = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -105,75 +102,33 @@ async def even(due: float) -> None:
     time.sleep(max(0.0, due - time.perf_counter()))  # noqa: ASYNC251 - nothing else runs here
 
 
-def _wire(message: bytes) -> bytes:
-    return Frame(Opcode.TEXT, message).serialize(mask=False)
-
-
-class _Reader(asyncio.Protocol):
-    """One connection, by the sans-I/O half of ``websockets``: answers pings, and starts the market."""
+class _Reader(Connection):
+    """One connection, with a market of its own that its first subscription starts."""
 
     def __init__(self, frames: list[bytes], rate: float) -> None:
+        super().__init__()
         self._frames, self._rate = frames, rate
-        self._protocol = ServerProtocol()
-        self._room = asyncio.Event()
-        self._room.set()
         self._sending: asyncio.Task[None] | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is none of asyncio's classes, though it has their methods.
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(4 * _WRITE_BYTES)
-
-    def data_received(self, data: bytes) -> None:
-        self._protocol.receive_data(data)
-        for event in self._protocol.events_received():
-            if isinstance(event, Request):
-                self._protocol.send_response(self._protocol.accept(event))
-                if b"streams=" in event.path.encode() or "/ws/" in event.path:
-                    self._start()
-            elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                asked = orjson.loads(event.data)
-                self._protocol.send_text(orjson.dumps({"result": None, "id": asked.get("id")}))
-                self._start()
-        for out in self._protocol.data_to_send():
-            if out:
-                self._transport.write(out)
-            else:
-                self._transport.close()
-
-    def _start(self) -> None:
+    def subscribed(self) -> None:
         if self._sending is None:
-            self._sending = asyncio.create_task(self._paced() if self._rate else self._flat_out())
+            self._sending = asyncio.create_task(self._paced() if self._rate else self.flood(self._frames))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._sending is not None:
             self._sending.cancel()
-
-    def pause_writing(self) -> None:
-        self._room.clear()
-
-    def resume_writing(self) -> None:
-        self._room.set()
-
-    async def _flat_out(self) -> None:
-        step = max(1, _WRITE_BYTES // len(self._frames[0]))
-        for first in range(0, len(self._frames), step):
-            await self._room.wait()
-            self._transport.write(b"".join(self._frames[first : first + step]))
-            # Pings are answered, and closes seen, between writes.
-            await asyncio.sleep(0)
 
     async def _paced(self) -> None:
         # A little after the acknowledgement: the reader is ready for the first as for the last.
         started = time.perf_counter() + 0.2
         for number, frame in enumerate(self._frames):
             await even(started + number / self._rate)
-            await self._room.wait()
-            self._transport.write(frame)
+            await self.room.wait()
+            self.transport.write(frame)
 
 
 async def _serve(market: Market) -> None:
-    frames = [_wire(message) for message in messages(market)]
+    frames = [wire(message) for message in messages(market)]
     server = await asyncio.get_running_loop().create_server(
         partial(_Reader, frames, market.rate), "127.0.0.1", 0
     )

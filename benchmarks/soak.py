@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -21,16 +20,18 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 import psutil
-from tests.processes import Program, answer, database_environment, free_port, until
+from tests.processes import Ports, Program, until
 
+from benchmarks import report
 from benchmarks.server import fresh_database
+from benchmarks.services import SPEED, listening, seeded
 from marketdata import database as db
 from marketdata.database import Connection
 
 SYMBOLS: Final = tuple(
     f"{name}USDT" for name in ("BTC", "ETH", "SOL", "BNB", "XRP", "ADA", "DOGE", "LTC", "DOT", "TRX")
 )
-SPEED: Final = 60
+HISTORY_DAYS: Final = 2
 SAMPLE_SECONDS: Final = 10
 WARM_MINUTE: Final = 5
 MOST_GROWTH: Final = 0.05
@@ -113,39 +114,24 @@ def table(samples: Sequence[Sample]) -> str:
 
 async def run(minutes: float) -> dict[str, Any]:
     """Soak for so many minutes and return the samples and the verdict."""
-    stream, http, feeder_port, handler_port = (free_port() for _ in range(4))
+    ports = Ports.free()
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         async with fresh_database() as database, httpx.AsyncClient(timeout=10) as client:
             environment = {
-                **database_environment(database),
+                **ports.environment(database),
                 "SYMBOLS": ",".join(SYMBOLS),
-                "HISTORY_DAYS": "2",
-                "BINANCE_STREAM_URL": f"ws://127.0.0.1:{stream}",
-                "BINANCE_API_URL": f"http://127.0.0.1:{http}",
-                "BINANCE_ARCHIVE_URL": f"http://127.0.0.1:{http}",
-                "FEEDER_PORT": str(feeder_port),
-                "GAP_HANDLER_PORT": str(handler_port),
-                "GAP_HANDLER_URL": f"http://127.0.0.1:{handler_port}",
+                "HISTORY_DAYS": str(HISTORY_DAYS),
             }
-            simulator = Program(
-                Path(folder, "simulator.log"), "exchange_simulator",
-                "--seed", "7", "--symbols", ",".join(SYMBOLS), "--history-days", "3",
-                "--start", "2026-10-02T00:00", "--speed", str(SPEED), "--no-wait",
-                "--stream-port", str(stream), "--http-port", str(http),
-            )  # fmt: skip
+            simulator = seeded(ports, Path(folder), SYMBOLS, HISTORY_DAYS)
             feeder = Program(Path(folder, "feeder.log"), "data_feeder", environment=environment)
             handler = Program(Path(folder, "handler.log"), "gap_handler", environment=environment)
             connection = await db.connect(database, "soak")
 
-            async def listening() -> bool:
-                asked = [answer(f"http://127.0.0.1:{port}/health") for port in (feeder_port, handler_port)]
-                return all(await asyncio.gather(*asked))
-
             try:
                 for program in (simulator, handler, feeder):
                     program.start()
-                await until(listening, seconds=120, what="both services answer")
+                await until(lambda: listening(ports), seconds=120, what="both services answer")
                 services = psutil.Process(feeder.pid), psutil.Process(handler.pid)
                 started = time.monotonic()
                 cut = started + 60
@@ -154,10 +140,10 @@ async def run(minutes: float) -> dict[str, Any]:
                     if time.monotonic() > cut:
                         cut += 60
                         body = {"kind": "drop_connections"}
-                        await client.post(f"http://127.0.0.1:{http}/control/faults", json=body)
-                        await client.delete(f"http://127.0.0.1:{http}/control/faults")
+                        await client.post(f"http://127.0.0.1:{ports.http}/control/faults", json=body)
+                        await client.delete(f"http://127.0.0.1:{ports.http}/control/faults")
                         continue  # what is being built up again is not the usual state
-                    for port in (feeder_port, handler_port):
+                    for port in (ports.feeder, ports.handler):
                         for path in ("health", "metrics"):
                             await client.get(
                                 f"http://127.0.0.1:{port}/{path}", headers={"connection": "close"}
@@ -174,7 +160,7 @@ async def run(minutes: float) -> dict[str, Any]:
                         program.stop()
     warm = min(WARM_MINUTE, minutes / 2) * 60
     return {
-        "machine": f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": report.machine(),
         "minutes": minutes,
         "market_hours": round(minutes * SPEED / 60, 1),
         "symbols": len(SYMBOLS),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 import sysconfig
@@ -27,6 +26,7 @@ from typing import Any, Final
 from tests.deploy.checkouts import Checkout, free_ports
 
 from benchmarks.harness import Options, Report, Result, Target
+from benchmarks.report import main
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("shared", "data-feeder", "gap-handler", "exchange-simulator")
@@ -144,7 +144,7 @@ def empty_cluster(checkout: Checkout) -> Iterator[list[str]]:
             subprocess.run(["chown", "nobody:nogroup", str(data)], check=True)
         quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
         subprocess.run(
-            [*run_as, str(binaries / "initdb"), "-D", str(data), "-U", "floor", "-A", "scram-sha-256"],
+            [*run_as, str(binaries / "initdb"), "-D", str(data), "-U", "floor", "-A", "peer"],
             **quiet,
         )
         server = f"-c listen_addresses='' -c unix_socket_directories='{data}' -c shared_buffers=256MB"
@@ -244,8 +244,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    chosen = Options(quick="--quick" in sys.argv)
-    shown = run(chosen)
-    for result in shown.results:
-        print(f"{result.name:<28} {result.median:8.2f}  {[round(value, 2) for value in result.values]}")
-    print(re.sub(r", '", ",\n '", str(shown.facts)))
+    sys.exit(main(run))

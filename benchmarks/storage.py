@@ -22,7 +22,8 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.harness import Curve, Options, Report, Result, Target
-from benchmarks.server import fresh_database
+from benchmarks.report import main
+from benchmarks.server import described, fresh_database
 from benchmarks.storage_rows import DAY_MS, Rows, copy
 from marketdata import database as db
 from marketdata.database import Connection
@@ -342,8 +343,7 @@ async def measure(options: Options) -> Report:
         history = HISTORY[:1] if small else HISTORY
         rows = Rows(symbols, END - 7 * (history[-1] + 1))
         live = Live(rows)
-        version = await filled.fetchval("SELECT current_setting('server_version')")
-        report.facts["server"] = f"{kind}, PostgreSQL {version}"
+        report.facts["server"] = await described(filled)
         if not columnar:
             report.facts["left out"] = (
                 f"sizes: this server has no columnstore ({kind}); a month of three symbols"
@@ -427,8 +427,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    print(
-        json.dumps(
-            run(Options(quick="--quick" in sys.argv)).__dict__, indent=1, default=lambda found: found.__dict__
-        )
-    )
+    sys.exit(main(run))

@@ -10,7 +10,6 @@ key and nothing else. The figure is ours beside the slower of the two.
 from __future__ import annotations
 
 import asyncio
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +21,9 @@ import uvloop
 from websockets.asyncio.client import connect
 
 from benchmarks.harness import Options, Report, Result, Target
+from benchmarks.report import main
 from benchmarks.sender import T0, Market, messages, sending
-from benchmarks.server import fresh_database
+from benchmarks.server import described, fresh_database
 from data_feeder import connections
 from data_feeder.buffer import Buffer, Item
 from data_feeder.ingest import Ingest
@@ -99,21 +99,17 @@ async def feeder(
         await asyncio.sleep(0.01)
     sampling = asyncio.create_task(_sample(ingest))
     session = Session(url, market.names, ingest, clock, Patience(), lambda session: None)
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = time.process_time()
     reading = asyncio.create_task(session.run())
     await asyncio.wait({reading, asyncio.create_task(done.wait())}, return_when=asyncio.FIRST_COMPLETED)
     ended = time.monotonic()
-    now = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = time.process_time() - cpu
     for task in (reading, writing, sampling):
         task.cancel()
     await asyncio.gather(reading, writing, sampling, return_exceptions=True)
     if missing:
         raise RuntimeError(f"{missing} candles were not committed")
-    return Taken(
-        market.candles,
-        ended - session.delivering_since,
-        now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime,
-    )
+    return Taken(market.candles, ended - session.delivering_since, cpu)
 
 
 async def _sample(ingest: Ingest) -> None:
@@ -126,7 +122,7 @@ async def plain_reader(market: Market, url: str) -> Taken:
     """The floor without a database: the library's reader, ``orjson``, and eight floats of every candle."""
     clock = time.monotonic
     left, first = market.candles, 0.0
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = time.process_time()
     async with connect(f"{url}/stream", compression=None, max_queue=1024) as socket:
         await socket.send(connections.subscriptions(connections.stream_names(market.names[:1]))[0])
         await socket.recv()
@@ -141,19 +137,19 @@ async def plain_reader(market: Market, url: str) -> Taken:
                 )  # fmt: skip
                 left -= 1
         ended = clock()
-    now = resource.getrusage(resource.RUSAGE_SELF)
-    return Taken(market.candles, ended - first, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
+    cpu = time.process_time() - cpu
+    return Taken(market.candles, ended - first, cpu)
 
 
 async def bare_upsert(connection: Connection, batches: Sequence[Sequence[Sequence[Any]]], rows: int) -> Taken:
     """The floor of the database: columns that are ready, in batches as large as ours may be."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = time.process_time()
     started = time.monotonic()
     for columns in batches:
         await connection.execute(UPSERT, *columns)
     ended = time.monotonic()
-    now = resource.getrusage(resource.RUSAGE_SELF)
-    return Taken(rows, ended - started, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
+    cpu = time.process_time() - cpu
+    return Taken(rows, ended - started, cpu)
 
 
 def columns(market: Market) -> list[list[tuple[Any, ...]]]:
@@ -188,9 +184,7 @@ async def _run(options: Options) -> Report:
                 f" our CPU {ours[-1].cpu_seconds / market.candles * 1e6:.1f} us a candle",
                 file=sys.stderr,
             )
-        kind = await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
+        kind = await described(connection)
         await connection.close()
     slower = [min(one.rate, other.rate) for one, other in zip(plain, bare, strict=True)]
     mine = [taken.rate for taken in ours]
@@ -222,10 +216,4 @@ def run(options: Options) -> Report:
 
 
 if __name__ == "__main__":
-    import logging
-
-    logging.disable(logging.INFO)
-    report = run(Options(quick="--quick" in sys.argv))
-    for result in report.results:
-        print(f"{result.name}: {result.median:.2f} ({min(result.values):.2f} to {max(result.values):.2f})")
-    print(report.facts)
+    sys.exit(main(run))

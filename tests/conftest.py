@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import pytest
+from tests.processes import name_runtime_folder
 
 from marketdata import database as db
 from marketdata.database import Connection
@@ -31,6 +32,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 MIGRATIONS = REPOSITORY / "timescaledb"
 READER_PASSWORD = "reader's $ecret"
+
+name_runtime_folder()
 
 
 def server_from_url(url: str) -> DatabaseSettings:

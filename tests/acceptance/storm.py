@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 from tests.acceptance.own_server import OwnServer
 from tests.acceptance.storm_script import CALM, END, LIVE, PROCESS_KINDS, SYMBOLS, Event
-from tests.processes import Program, answer, database_environment, free_port, until
+from tests.processes import Ports, Program, answer, free_port, until
 
 from marketdata.minutes import from_datetime, isoformat
 from marketdata.models import MINUTE_MS
@@ -43,25 +43,20 @@ class Storm:
         self.halts: list[dict[str, Any]] = []
         self.crashes: list[str] = []
         self.seconds: dict[str, float] = {}
-        stream, self._http, feeder_port, handler_port, second_port = (free_port() for _ in range(5))
+        ports, second_port = Ports.free(), free_port()
         hosts = ("127.0.0.1", "localhost")
         environment = {
-            **database_environment(self.database.settings),
+            **ports.environment(self.database.settings),
             "SYMBOLS": ",".join(SYMBOLS),
             "HISTORY_DAYS": "9",
-            "BINANCE_STREAM_URL": ",".join(f"ws://{host}:{stream}" for host in hosts),
-            "BINANCE_API_URL": ",".join(f"http://{host}:{self._http}" for host in hosts),
-            "BINANCE_ARCHIVE_URL": f"http://127.0.0.1:{self._http}",
-            "FEEDER_PORT": str(feeder_port),
-            "GAP_HANDLER_PORT": str(handler_port),
-            "GAP_HANDLER_URL": f"http://127.0.0.1:{handler_port}",
+            "BINANCE_STREAM_URL": ",".join(f"ws://{host}:{ports.stream}" for host in hosts),
+            "BINANCE_API_URL": ",".join(f"http://{host}:{ports.http}" for host in hosts),
             "GAP_DETECTION_THRESHOLD": "5",
         }
-        self.simulator = Program(
-            folder / "simulator.log", "exchange_simulator",
+        self.simulator = ports.simulator(
+            folder / "simulator.log",
             "--replay", str(days), "--symbols", ",".join(SYMBOLS), "--no-wait",
             "--start", str(LIVE), "--speed", "60",
-            "--stream-port", str(stream), "--http-port", str(self._http),
             "--open-frames-per-minute", "2", "--book-frames-per-minute", "2",
         )  # fmt: skip
         self.feeder = Program(folder / "feeder.log", "data_feeder", environment=environment)
@@ -72,8 +67,8 @@ class Storm:
             environment=environment | {"GAP_HANDLER_PORT": str(second_port)},
         )
         self._health = {
-            self.feeder: f"http://127.0.0.1:{feeder_port}/health",
-            self.handler: f"http://127.0.0.1:{handler_port}/health",
+            self.feeder: f"http://127.0.0.1:{ports.feeder}/health",
+            self.handler: f"http://127.0.0.1:{ports.handler}/health",
             self.second: f"http://127.0.0.1:{second_port}/health",
         }
         self._held = {program: asyncio.Lock() for program in (self.feeder, self.handler, self.second)}
@@ -81,7 +76,7 @@ class Storm:
         # A connection for each question: on a busy machine one that is kept ends while it is being asked.
         fresh = httpx.Limits(max_keepalive_connections=0)
         self._client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self._http}", timeout=30, limits=fresh, trust_env=False
+            base_url=f"http://127.0.0.1:{ports.http}", timeout=30, limits=fresh, trust_env=False
         )
         self._doing: set[asyncio.Task[None]] = set()
         self._speed = 60.0

@@ -19,7 +19,7 @@ from tests.acceptance.own_server import OwnServer
 from tests.acceptance.storm_script import DAY_MS, END, FIRST, SYMBOLS
 from tests.acceptance.truth import archived, assert_features_equal_batch, stored
 from tests.conftest import migrate
-from tests.processes import Program, answer, database_environment, free_port, until
+from tests.processes import Ports, Program, answer, until
 
 from marketdata import database as db
 from marketdata.database import Connection
@@ -65,23 +65,17 @@ class Replay:
     """The processes, and the market as it stands."""
 
     def __init__(self, server: OwnServer, days: Path, folder: Path) -> None:
-        stream, self._http, feeder, handler = (free_port() for _ in range(4))
+        ports = Ports.free()
         environment = {
-            **database_environment(server.settings),
+            **ports.environment(server.settings),
             "SYMBOLS": ",".join(SYMBOLS),
             "HISTORY_DAYS": str(29 - STREAMED),
-            "BINANCE_STREAM_URL": f"ws://127.0.0.1:{stream}",
-            "BINANCE_API_URL": f"http://127.0.0.1:{self._http}",
-            "BINANCE_ARCHIVE_URL": f"http://127.0.0.1:{self._http}",
-            "FEEDER_PORT": str(feeder),
-            "GAP_HANDLER_PORT": str(handler),
-            "GAP_HANDLER_URL": f"http://127.0.0.1:{handler}",
         }
-        self._simulator = Program(
-            folder / "simulator.log", "exchange_simulator",
+        self._simulator = ports.simulator(
+            folder / "simulator.log",
             "--replay", str(days), "--symbols", ",".join(SYMBOLS), "--no-wait",
             "--start", str(LIVE), "--speed", "60", "--open-frames-per-minute", "1",
-            "--book-frames-per-minute", "1", "--stream-port", str(stream), "--http-port", str(self._http),
+            "--book-frames-per-minute", "1",
         )  # fmt: skip
         self._feeder = Program(folder / "feeder.log", "data_feeder", environment=environment)
         self._handler = Program(folder / "handler.log", "gap_handler", environment=environment)
@@ -89,10 +83,10 @@ class Replay:
         # A connection for each question: on a busy machine one that is kept ends while it is being asked.
         fresh = httpx.Limits(max_keepalive_connections=0)
         self._client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self._http}", timeout=30, limits=fresh, trust_env=False
+            base_url=f"http://127.0.0.1:{ports.http}", timeout=30, limits=fresh, trust_env=False
         )
-        self._answers = f"http://127.0.0.1:{self._http}/control/clock"
-        self._health = f"http://127.0.0.1:{feeder}/health"
+        self._answers = f"http://127.0.0.1:{ports.http}/control/clock"
+        self._health = f"http://127.0.0.1:{ports.feeder}/health"
 
     async def start(self) -> None:
         """Start everything, and the market's speed once the stream is listened to."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.acceptance.truth import archived, assert_features_equal_batch, stored
-from tests.processes import Program, answer, database_environment, free_port, until
+from tests.processes import Ports, Program, answer, until
 
 from marketdata import database as db
 from marketdata.minutes import from_datetime, to_datetime
@@ -29,28 +29,18 @@ SPEED = 8000
 async def test_real_days_are_stored_exactly(
     real_data: Path, database: DatabaseSettings, tmp_path: Path
 ) -> None:
-    stream, http, feeder_port, handler_port = (free_port() for _ in range(4))
+    ports = Ports.free()
     files = [
         str(real_data / "spot_daily_zips" / "1m" / f"{symbol}-1m-{day}.zip")
         for symbol in SYMBOLS
         for day in DAYS
     ]
     environment = {
-        **database_environment(database),
+        **ports.environment(database),
         "SYMBOLS": ",".join(SYMBOLS),
         "HISTORY_DAYS": "1",
-        "BINANCE_STREAM_URL": f"ws://127.0.0.1:{stream}",
-        "BINANCE_API_URL": f"http://127.0.0.1:{http}",
-        "BINANCE_ARCHIVE_URL": f"http://127.0.0.1:{http}",
-        "FEEDER_PORT": str(feeder_port),
-        "GAP_HANDLER_PORT": str(handler_port),
-        "GAP_HANDLER_URL": f"http://127.0.0.1:{handler_port}",
     }
-    simulator = Program(
-        tmp_path / "simulator.log", "exchange_simulator",
-        "--replay", *files, "--no-wait", "--speed", "60",
-        "--stream-port", str(stream), "--http-port", str(http),
-    )  # fmt: skip
+    simulator = ports.simulator(tmp_path / "simulator.log", "--replay", *files, "--no-wait", "--speed", "60")
     feeder = Program(tmp_path / "feeder.log", "data_feeder", environment=environment)
     handler = Program(tmp_path / "handler.log", "gap_handler", environment=environment)
     programs = (simulator, feeder, handler)
@@ -61,7 +51,7 @@ async def test_real_days_are_stored_exactly(
         return now is not None and now >= time
 
     async def listening() -> bool:
-        return bool((await answer(f"http://127.0.0.1:{http}/control/state")).get("subscriptions"))
+        return bool((await answer(f"http://127.0.0.1:{ports.http}/control/state")).get("subscriptions"))
 
     async def whole() -> bool:
         return bool(
@@ -78,13 +68,13 @@ async def test_real_days_are_stored_exactly(
     assert len(expected) == 3 * (len(DAYS) * 1440 - 80)
     try:
         simulator.start()
-        await until(lambda: _alive(http), seconds=20, what="the simulator answers", programs=programs)
+        await until(lambda: _alive(ports.http), seconds=20, what="the simulator answers", programs=programs)
         handler.start()
         feeder.start()
         # However long the start takes, the market begins its run with somebody listening.
         await until(listening, seconds=60, what="the feeder listens", programs=programs)
         async with httpx.AsyncClient() as client:
-            await client.post(f"http://127.0.0.1:{http}/control/clock", json={"speed": SPEED})
+            await client.post(f"http://127.0.0.1:{ports.http}/control/clock", json={"speed": SPEED})
         await until(lambda: market_reaches(END), seconds=200, what="the replay ends", programs=programs)
         await until(whole, seconds=120, what="every gap is closed", programs=programs)
 
@@ -109,7 +99,7 @@ async def test_real_days_are_stored_exactly(
         counted = {r["source"]: r["n"] for r in sources}
         assert counted["stream"] > 0.9 * len(expected)
         await assert_features_equal_batch(connection, SYMBOLS, FIRST, END)
-        health = await answer(f"http://127.0.0.1:{feeder_port}/health")
+        health = await answer(f"http://127.0.0.1:{ports.feeder}/health")
         assert health["status"] == "healthy"
         assert health["last_candle_time"] == to_datetime(END - MINUTE_MS).isoformat().replace("+00:00", "Z")
         assert from_datetime(to_datetime(END)) == END

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import READER_PASSWORD
-from tests.processes import Program, answer, database_environment, free_port, until
+from tests.processes import Ports, Program, answer, until
 
 from marketdata.settings import DatabaseSettings
 
@@ -77,29 +77,23 @@ async def run(source: str, database: DatabaseSettings) -> tuple[int, str]:
 async def test_samples_work_at_any_second_of_a_running_minute_past_its_first_two(
     database: DatabaseSettings, tmp_path: Path
 ) -> None:
-    stream, http, feeder_port, handler_port = (free_port() for _ in range(4))
+    ports = Ports.free()
     environment = {
-        **database_environment(database),
+        **ports.environment(database),
         "HISTORY_DAYS": "1",
-        "BINANCE_STREAM_URL": f"ws://127.0.0.1:{stream}/ws",
-        "BINANCE_API_URL": f"http://127.0.0.1:{http}",
-        "BINANCE_ARCHIVE_URL": f"http://127.0.0.1:{http}",
-        "FEEDER_PORT": str(feeder_port),
-        "GAP_HANDLER_PORT": str(handler_port),
-        "GAP_HANDLER_URL": f"http://127.0.0.1:{handler_port}",
+        "BINANCE_STREAM_URL": f"ws://127.0.0.1:{ports.stream}/ws",
     }
-    simulator = Program(
-        tmp_path / "simulator.log", "exchange_simulator", "--seed", "7", "--symbols", "BTCUSDT",
-        "--history-days", "2", "--stream-port", str(stream), "--http-port", str(http),
-    )  # fmt: skip
+    simulator = ports.simulator(
+        tmp_path / "simulator.log", "--seed", "7", "--symbols", "BTCUSDT", "--history-days", "2"
+    )
     feeder = Program(tmp_path / "feeder.log", "data_feeder", environment=environment)
     handler = Program(tmp_path / "handler.log", "gap_handler", environment=environment)
     programs = (simulator, feeder, handler)
     reader = replace(database, user="mlreader", password=READER_PASSWORD)
 
     async def whole() -> bool:
-        fed = await answer(f"http://127.0.0.1:{feeder_port}/health")
-        repaired = await answer(f"http://127.0.0.1:{handler_port}/health")
+        fed = await answer(f"http://127.0.0.1:{ports.feeder}/health")
+        repaired = await answer(f"http://127.0.0.1:{ports.handler}/health")
         return (
             fed.get("status") == "healthy"
             and repaired.get("minutes_missing") == 0

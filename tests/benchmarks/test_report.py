@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,27 @@ def test_one_benchmark_prints_its_table_and_writes_what_it_was_measured_on(
         "load_after",
     }
     assert found["machine"]["packages"]["asyncpg"]
+
+
+def test_a_part_is_one_of_those_its_module_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str | None] = []
+
+    def run(options: Options) -> Report:
+        asked.append(options.part)
+        return Report([COUNT])
+
+    monkeypatch.setattr(sys.modules[__name__], "PARTS", ("rest", "gap"), raising=False)
+    assert main(run, ["rest"]) == main(run, []) == 0
+    assert asked == ["rest", None]
+    with pytest.raises(SystemExit):
+        main(run, ["archive"])
+    assert "invalid choice: 'archive' (choose from 'rest', 'gap')" in capsys.readouterr().err
+    monkeypatch.undo()
+    with pytest.raises(SystemExit):
+        main(run, ["rest"])
+    assert "unrecognized arguments: rest" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rounds", ["0", "-1", "three"])

@@ -55,6 +55,16 @@ def test_every_name_has_a_module_with_a_run(name: str) -> None:
     assert [argument.arg for argument in run.args.args] == ["options"]
 
 
+@pytest.mark.parametrize("name", runner.NAMES)
+def test_every_one_run_alone_reports_as_all_do(name: str) -> None:
+    program = _source(name)
+    if program.name == "__init__.py":
+        program = program.with_name("__main__.py")
+    text = program.read_text()
+    assert "from benchmarks.report import main\n" in text
+    assert text.endswith("sys.exit(main(run))\n")
+
+
 def test_names_are_checked_by_a_python_that_has_nothing_installed() -> None:
     command = [sys.executable, "-I", "-S", "-c",
                f"import sys; sys.path[:0] = [{str(ROOT)!r}]; import benchmarks.__main__ as m;"
