@@ -70,6 +70,7 @@ def test_times_are_counted_from_2000() -> None:
         ([good(0), row(bytes(8), bytes(4), bytes(8), b"rest")], r"row 2.*field 2 \(values\) has 4 bytes, .*"),
         ([good(0), row(bytes(4), bytes(12), bytes(8), b"rest")], r"row 2.*field 1 \(time\) has 4 bytes, .*"),
         ([good(0), row(*[bytes(8)] * 3, b"archive")], r"row 2.*field 4 \(source\) has 7 bytes, not 4"),
+        ([good(0), struct.pack(">h", 3) + good(1)[2:]], "row 2 of a binary COPY has 3 fields, not 4"),
         ([good(0), TRAILER, good(1)], "row 2 of a binary COPY has -1 fields, not 4"),
     ],
 )  # fmt: skip
