@@ -11,17 +11,15 @@ from numpy.typing import NDArray
 
 from exchange_simulator.rows import CLOSE, HIGH, LOW, OPEN, QUOTE, TAKER, TAKER_QUOTE, TRADES, VOLUME
 from exchange_simulator.source.seeded import SeededSource
+from marketdata.copyframe import HEADER, POSTGRES_EPOCH_MS, TRAILER
 from marketdata.database import Connection
 from marketdata.features.registry import FEATURE_VERSION, NAMES
 from marketdata.models import MINUTE_MS
 
 DAY_MS: Final = 86_400_000
 MINUTES: Final = 1440
-_POSTGRES_EPOCH_MS: Final = 946_684_800_000
 _E8: Final = 1e8
 _FLOAT8: Final = 701
-_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER: Final = b"\xff\xff"
 _NUMBERS: Final = {
     "open": OPEN, "high": HIGH, "low": LOW, "close": CLOSE, "volume": VOLUME, "quote_volume": QUOTE,
     "trades": TRADES, "taker_buy_volume": TAKER, "taker_buy_quote_volume": TAKER_QUOTE,
@@ -46,7 +44,7 @@ def _label(records: Records, fields: Sequence[Field]) -> None:
 
 
 def _instant(milliseconds: Any) -> Any:
-    return (milliseconds - _POSTGRES_EPOCH_MS) * 1000
+    return (milliseconds - POSTGRES_EPOCH_MS) * 1000
 
 
 class Rows:
@@ -134,9 +132,9 @@ async def copy(connection: Connection, table: str, body: bytes) -> None:
     """Send rows into ``table``."""
 
     async def stream() -> AsyncIterator[bytes]:
-        yield _HEADER
+        yield HEADER
         for start in range(0, len(body), 1 << 20):
             yield body[start : start + (1 << 20)]
-        yield _TRAILER
+        yield TRAILER
 
     await connection.copy_to_table(table, source=stream(), format="binary")

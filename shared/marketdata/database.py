@@ -1,14 +1,18 @@
-"""Connections to PostgreSQL: waiting for it, the pool, and times as Unix milliseconds."""
+"""Connections to PostgreSQL: waiting for it, the pool, times as Unix milliseconds, reads of one moment."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 
 from marketdata.clock import Clock, SystemClock
+from marketdata.copyframe import POSTGRES_EPOCH_MS
 from marketdata.errors import ConfigurationError, DatabaseUnavailableError
 from marketdata.log import get_logger
 from marketdata.settings import DatabaseSettings
@@ -22,9 +26,6 @@ else:
     Pool = asyncpg.Pool
 
 log = get_logger(__name__)
-
-# PostgreSQL counts microseconds from 2000-01-01.
-POSTGRES_EPOCH_MS: Final = 946_684_800_000
 
 # What an operator must mend; waiting does not help.
 _REFUSED: Final = (
@@ -140,6 +141,44 @@ async def create_pool(settings: DatabaseSettings, application: str, size: int) -
     return await asyncpg.create_pool(
         **arguments, min_size=0, max_size=size, init=_set_codecs, command_timeout=COMMAND_TIMEOUT
     )
+
+
+@asynccontextmanager
+async def one_moment(connection: Connection) -> AsyncIterator[None]:
+    """A read-only transaction that sees the database as of one moment.
+
+    What ends it comes out as it is, a stop as a stop, even where it has cost the connection.
+    """
+    transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        # asyncpg's own block would put an error of its own in its place where the connection is lost.
+        with suppress(asyncpg.InterfaceError):
+            await transaction.rollback()
+        raise
+    await transaction.commit()
+
+
+async def copy_out(connection: Connection, query: str, *arguments: Any) -> memoryview:
+    """Return what ``query`` finds in binary COPY (``copyrows``). A stop in the middle loses the connection.
+
+    Raises asyncpg's errors.
+    """
+    output = io.BytesIO()
+    copying = asyncio.ensure_future(
+        connection.copy_from_query(query, *arguments, output=output, format="binary")
+    )
+    try:
+        await asyncio.shield(copying)
+    except asyncio.CancelledError:
+        # asyncpg (0.32) does not always find back from a COPY that is cancelled itself: its next statement
+        # fails ("another operation is in progress") or waits without end. Who is stopped needs it no more.
+        connection.terminate()
+        await asyncio.gather(copying, return_exceptions=True)
+        raise
+    return output.getbuffer()
 
 
 async def wait_for_database(

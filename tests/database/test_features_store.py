@@ -70,10 +70,9 @@ async def test_rows_behind_a_new_one_may_lack_its_candle(market: Connection) -> 
     """A repair and the stream, side by side: neither statement saw the other's candle."""
     await features.replace(market, "BTCUSDT", result(7), known_at=minute(9))
     await features.insert(market, [("ETHUSDT", result(6)), ("BTCUSDT", result(8))], known_at=minute(9))
-    assert await features.take_stale(market) is None
+    assert await features.take_stales(market, 1) == []
     await features.insert(market, [("ETHUSDT", result(7)), ("BTCUSDT", result(5, 6))], known_at=minute(9))
-    stale = await features.take_stale(market)
-    assert stale is not None
+    (stale,) = await features.take_stales(market, 1)
     assert (stale.symbol, stale.ranges) == ("BTCUSDT", [(minute(6), minute(5 + MAX_WINDOW))])
 
 
@@ -133,13 +132,11 @@ async def test_stale_ranges_are_taken_whole_and_settled_by_id(market: Connection
     insert = "INSERT INTO stale_features (symbol, from_time, to_time) VALUES ('BTCUSDT', $1, $2)"
     for start, end in ((10, 20), (15, 30), (40, 50)):
         await market.execute(insert, minute(start), minute(end))
-    stale = await features.take_stale(market)
-    assert stale is not None
+    (stale,) = await features.take_stales(market, 1)
     assert stale.ranges == [(minute(10), minute(30)), (minute(40), minute(50))]
     await market.execute(insert, minute(12), minute(13))
     await features.settle_stale(market, stale.ids)
-    left = await features.take_stale(market)
-    assert left is not None
+    (left,) = await features.take_stales(market, 1)
     assert left.ranges == [(minute(12), minute(13))], "what came meanwhile stays"
 
 
@@ -151,8 +148,7 @@ async def test_stale_rows_older_than_the_cache_are_clipped(market: Connection) -
         minute(-99999),
         minute(99),
     )
-    stale = await features.take_stale(market)
-    assert stale is not None
+    (stale,) = await features.take_stales(market, 1)
     assert stale.ranges == [] or stale.ranges[0][0] >= minute(month) - 31 * 1440 * MINUTE_MS
 
 
@@ -165,8 +161,7 @@ async def test_a_range_across_the_caches_edge_begins_on_a_minute(market: Connect
         "INSERT INTO stale_features (symbol, from_time, to_time) VALUES ('BTCUSDT', $1, $2)",
         minute(1), minute(39 * 1440),
     )  # fmt: skip
-    stale = await features.take_stale(market)
-    assert stale is not None
+    (stale,) = await features.take_stales(market, 1)
     assert all(edge % MINUTE_MS == 0 for span in stale.ranges for edge in span)
 
 
@@ -175,7 +170,7 @@ async def test_a_symbol_with_only_old_candles_owes_no_features(market: Connectio
     await market.execute("DELETE FROM stale_features")
     await market.execute("SELECT advance_market_clock($1)", minute(60 * 1440) + 7)
     await features.mark_unfinished(market)
-    assert await features.take_stale(market) is None
+    assert await features.take_stales(market, 1) == []
 
 
 async def test_a_late_candle_before_an_outage_reaches_past_its_end(market: Connection) -> None:
@@ -191,8 +186,7 @@ async def test_stored_candles_in_front_of_a_range_are_marked_once(market: Connec
     await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5))
     await store(market, [20])
     for _ in range(3):
-        stale = await features.take_stale(market)
-        assert stale is not None
+        (stale,) = await features.take_stales(market, 1)
         assert (stale.ranges[0][0], len(stale.ids)) == (minute(6), 2)
 
 
@@ -201,13 +195,12 @@ async def test_candles_without_a_feature_row_are_found(market: Connection) -> No
     await market.execute("DELETE FROM stale_features")
     await features.insert(market, [("BTCUSDT", result(5))], known_at=minute(5))
     await features.mark_unfinished(market)
-    stale = await features.take_stale(market)
-    assert stale is not None
+    (stale,) = await features.take_stales(market, 1)
     assert stale.ranges == [(minute(6), minute(11))]
     await market.execute("DELETE FROM stale_features")
     await features.insert(market, [("BTCUSDT", result(10))], known_at=minute(10))
     await features.mark_unfinished(market)
-    assert await features.take_stale(market) is None
+    assert await features.take_stales(market, 1) == []
 
 
 async def test_a_stale_range_does_not_hide_candles_that_have_no_row_yet(market: Connection) -> None:
@@ -221,12 +214,11 @@ async def test_a_stale_range_does_not_hide_candles_that_have_no_row_yet(market: 
         minute(99),
     )
     for _ in range(2):  # Whoever takes it after a crash has the same.
-        stale = await features.take_stale(market)
-        assert stale is not None
+        (stale,) = await features.take_stales(market, 1)
         assert stale.ranges == [(minute(6), minute(99))]
         await features.replace(market, "BTCUSDT", result(8, 9, 10), known_at=minute(10))
     await features.settle_stale(market, stale.ids)
-    assert await features.take_stale(market) is None
+    assert await features.take_stales(market, 1) == []
 
 
 @pytest.mark.parametrize(

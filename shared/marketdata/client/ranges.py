@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from marketdata.client.binary import Array, decode, row_type, to_times
 from marketdata.client.queries import QUERIES
 from marketdata.client.table import Column, Labels, Table, concatenate, to_labels
-from marketdata.database import Connection
+from marketdata.copyrows import Array, decode, row_type, to_datetimes
+from marketdata.database import Connection, copy_out, one_moment
 
 _FLOWS: Final = ("taker_buy_volume", "taker_buy_quote_volume")
 _BEFORE_TRADES: Final = ("open", "high", "low", "close", "volume", "quote_volume")
@@ -37,16 +36,16 @@ async def read_features(
         # Column by column, so that each is one piece of memory.
         values = np.ascontiguousarray(copied["values"].T, dtype=np.float64)
         return {
-            "time": to_times(copied["time"][:, 0]),
+            "time": to_datetimes(copied["time"][:, 0]),
             **dict(zip(names, values, strict=True)),
             "window_coverage": copied["coverage"][:, 0].astype(np.float64),
             "feature_version": copied["version"][:, 0].astype(np.int32),
-            "known_at": to_times(copied["known_at"][:, 0]),
+            "known_at": to_datetimes(copied["known_at"][:, 0]),
         }
 
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    async with one_moment(connection):
         questions = await connection.fetch(QUERIES["copy_features"], symbols, start, end, names)
-        parts = [columns(decode(await _copy(connection, q["question"]), layout)) for q in questions]
+        parts = [columns(decode(await copy_out(connection, q["question"]), layout)) for q in questions]
     return _joined(symbols, parts, tuple(names))
 
 
@@ -67,24 +66,18 @@ async def read_candles(
         prices = np.ascontiguousarray(copied["prices"].T, dtype=np.float64)
         flows = np.ascontiguousarray(copied["flows"].T, dtype=np.float64)
         return {
-            "time": to_times(copied["time"][:, 0]),
+            "time": to_datetimes(copied["time"][:, 0]),
             **dict(zip(_BEFORE_TRADES, prices, strict=True)),
             "trades": copied["trades"][:, 0].astype(np.int64),
             **dict(zip(_FLOWS, flows, strict=True)),
             "source": to_labels(copied["source"][:, 0]),
-            "known_at": to_times(copied["known_at"][:, 0]),
+            "known_at": to_datetimes(copied["known_at"][:, 0]),
         }
 
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    async with one_moment(connection):
         questions = await connection.fetch(QUERIES["copy_candles"], symbols, start, end)
-        parts = [columns(decode(await _copy(connection, q["question"]), layout)) for q in questions]
+        parts = [columns(decode(await copy_out(connection, q["question"]), layout)) for q in questions]
     return _joined(symbols, parts, CANDLE_NUMBERS)
-
-
-async def _copy(connection: Connection, question: str) -> memoryview:
-    output = io.BytesIO()
-    await connection.copy_from_query(question, output=output, format="binary")
-    return output.getbuffer()
 
 
 def _joined(symbols: Sequence[str], parts: Sequence[Columns], names: tuple[str, ...]) -> Table:

@@ -6,7 +6,6 @@ that see that snapshot: a long export never stands in the way of retention, comp
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketdata import database
-from marketdata.database import Connection
+from marketdata.copyrows import decode, row_type, to_milliseconds
+from marketdata.database import Connection, copy_out, one_moment
 from marketdata.errors import DatabaseUnavailableError, ExportError, SchemaError
 from marketdata.features.columns import BOOK_ROW, CANDLE_ROW, Columns, Floats
 from marketdata.models import MINUTE_MS
@@ -29,23 +29,10 @@ from marketdata.store.queries import QUERIES as STORE
 QUERIES: Final = SqlFiles(Path(__file__).parent / "sql")
 STATEMENT_SECONDS: Final = 300.0
 """What one read may take: seconds where a part takes less than one, so that a lost server is noticed."""
-_POSTGRES_EPOCH_MS: Final = 946_684_800_000
-_HEADER: Final = 19  # signature, flags, length of an extension that is never there
-_TRAILER: Final = 2
 
 Table = NDArray[np.void]
 """Rows with named fields; ``time`` and ``known_at`` are Unix milliseconds."""
 
-
-def _row(names: tuple[str, ...]) -> np.dtype[np.void]:
-    """A row of COPY's binary form: a count, then each value behind its length."""
-    fields: list[tuple[str, str]] = [("fields", ">i2")]
-    for name in names:
-        fields += [(f"length_{name}", ">i4"), (name, ">i8" if name in _TIMES else ">f8")]
-    return np.dtype(fields)
-
-
-_TIMES: Final = ("time", "known_at")
 _CANDLE_FIELDS: Final = (*CANDLE_ROW, "known_at")
 _BOOK_FIELDS: Final = (*BOOK_ROW, "known_at")
 
@@ -108,27 +95,21 @@ def _floats(table: Table, names: tuple[str, ...]) -> Floats:
     return np.column_stack([table[name].astype(np.float64) for name in names])
 
 
-def decode(data: bytes, names: tuple[str, ...]) -> Table:
-    """Return the rows of a binary COPY without nulls. Raises ``ValueError`` if it is not that."""
-    row = _row(names)
-    body = len(data) - _HEADER - _TRAILER
-    if not data.startswith(b"PGCOPY\n") or body < 0 or body % row.itemsize:
-        raise ValueError(f"{len(data)} bytes are not a binary COPY of rows of {row.itemsize}")
-    raw = np.frombuffer(data, dtype=row, offset=_HEADER, count=body // row.itemsize)
-    if np.any(raw["fields"] != len(names)):
-        raise ValueError("a row of another number of fields")
-    table = np.empty(len(raw), dtype=[(name, np.int64 if name in _TIMES else np.float64) for name in names])
-    for name in names:
-        if np.any(raw[f"length_{name}"] != 8):
-            raise ValueError(f"a null or another type in {name}")
-        table[name] = raw[name] // 1000 + _POSTGRES_EPOCH_MS if name in _TIMES else raw[name]
-    return table
-
-
 async def _copy(connection: Connection, query: str, names: tuple[str, ...], *arguments: Any) -> Table:
-    output = io.BytesIO()
-    await connection.copy_from_query(QUERIES[query], *arguments, output=output, format="binary")
-    return decode(output.getvalue(), names)
+    return _rows(await copy_out(connection, QUERIES[query], *arguments), names)
+
+
+def _rows(data: memoryview, names: tuple[str, ...]) -> Table:
+    """Return rows of a time, numbers and a time. Raises ``ValueError`` where the bytes are something else."""
+    first, *numbers, last = names
+    copied = decode(data, row_type((first, ">i8", 1), ("numbers", ">f8", len(numbers)), (last, ">i8", 1)))
+    types = [(first, np.int64), *((name, np.float64) for name in numbers), (last, np.int64)]
+    rows = np.empty(len(copied[first]), dtype=types)
+    for name in (first, last):
+        rows[name] = to_milliseconds(copied[name][:, 0])
+    for place, name in enumerate(numbers):
+        rows[name] = copied["numbers"][:, place]
+    return rows
 
 
 async def load(connection: Connection, symbol: str, start: int, end: int) -> Minutes:
@@ -170,7 +151,7 @@ async def held_snapshot(settings: DatabaseSettings) -> AsyncIterator[str]:
     connection = await database.connect(settings, "marketdata-export-snapshot")
     try:
         await connection.execute("SET idle_in_transaction_session_timeout = 0")
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
+        async with one_moment(connection):
             yield str(await connection.fetchval("SELECT pg_export_snapshot()"))
     finally:
         connection.terminate()
@@ -184,7 +165,7 @@ async def reading(connection: Connection, snapshot: str) -> AsyncIterator[None]:
     """
     if not re.fullmatch(r"[0-9A-Fa-f-]{1,64}", snapshot):
         raise ValueError(f"{snapshot!r} is not a snapshot's name")
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    async with one_moment(connection):
         try:
             # A name cannot be bound here.
             await connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")

@@ -14,7 +14,8 @@ from typing import Any, Final
 import asyncpg
 
 from marketdata import metrics
-from marketdata.database import POSTGRES_EPOCH_MS, Connection
+from marketdata.copyframe import HEADER, POSTGRES_EPOCH_MS, TRAILER
+from marketdata.database import Connection
 from marketdata.models import Candle, Source
 from marketdata.reach import CROSS_WINDOW, MAX_WINDOW, REFERENCE
 from marketdata.store import candles
@@ -25,9 +26,6 @@ CHUNK_MS: Final = 7 * 86_400_000
 """A chunk of the hypertable."""
 _TYPES: Final = "qddddddqdd"
 _COLUMNS: Final = (*Candle._fields, "source", "known_at")
-# The binary form of COPY (PostgreSQL's documentation of COPY, "Binary Format").
-_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER: Final = b"\xff\xff"
 _ROWS_A_PIECE: Final = 2000
 """Rows made ready in one go on the event loop: 1 or 2 ms."""
 
@@ -113,11 +111,11 @@ def encode(block: Block, source: Source, known_at: int) -> bytes:
 
 
 async def _pieces(block: Block, source: Source, known_at: int) -> AsyncIterator[bytes]:
-    yield _HEADER
+    yield HEADER
     for at in range(0, len(block), _ROWS_A_PIECE):
         part = Block(block.symbol, tuple(column[at : at + _ROWS_A_PIECE] for column in block.columns))
         yield encode(part, source, known_at)
-    yield _TRAILER
+    yield TRAILER
 
 
 async def _copy(connection: Connection, block: Block, source: Source, known_at: int) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from marketdata.database import Connection
+from marketdata.database import Connection, one_moment
 from marketdata.features.columns import REFERENCE, Columns, Floats
 from marketdata.features.engine import Result
 from marketdata.features.registry import FEATURE_VERSION, MAX_WINDOW
@@ -38,7 +38,7 @@ async def load_window(
     what changed between the two is marked stale. Minutes of an outage, provisional or confirmed, are flat at
     the close before it.
     """
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    async with one_moment(connection):
         own = await _load(connection, symbol, start, end)
         if symbol == REFERENCE:
             return own.beside(own)
@@ -149,11 +149,6 @@ async def replace(
     ``symbols`` is that of all rows, or each row's own. Times and the channel as for ``insert``.
     """
     return await _write(connection, "replace_features", [(symbols, result)], known_at)
-
-
-async def take_stale(connection: Connection, symbols: Sequence[str] | None = None) -> Stale | None:
-    """Return one symbol's stale ranges as ``take_stales`` does, None when there are none."""
-    return next(iter(await take_stales(connection, 1, symbols)), None)
 
 
 async def take_stales(connection: Connection, most: int, symbols: Sequence[str] | None = None) -> list[Stale]:
