@@ -88,9 +88,9 @@ async def _minutes(settings: DatabaseSettings, market: dict[str, Any]) -> list[d
         settings, buffer, exchange, clock, symbols=SYMBOLS, head=HEAD, batch_max_rows=5000,
         on_commit=on_commit, on_gaps=lambda gaps: None,
     )  # fmt: skip
-    insert, thread = _Timed(store.insert), _Timed(task._beside)
+    insert, thread = _Timed(store.insert), _Timed(task._computer._beside)
     setattr(store, "insert", insert)  # noqa: B010 - neither is a function any more
-    setattr(task, "_beside", thread)  # noqa: B010
+    setattr(task._computer, "_beside", thread)  # noqa: B010
     running = [asyncio.create_task(writer.run()), asyncio.create_task(task.run())]
     try:
         taken = []

@@ -20,7 +20,7 @@ from tests.feeder.feature_rows import (
     write,
 )
 
-from data_feeder import features
+from data_feeder import waiting
 from marketdata import database as db
 from marketdata.database import Connection
 from marketdata.features.columns import REFERENCE, Columns
@@ -72,8 +72,8 @@ async def test_what_waits_for_the_reference_is_computed_ahead(
     database: DatabaseSettings, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As for a whole market; and a repair meanwhile is not overtaken by what was computed before it."""
-    monkeypatch.setattr(features, "GATHERED_FROM", 0)
-    monkeypatch.setattr(features, "TOGETHER_MOST", 1)
+    monkeypatch.setattr(waiting, "GATHERED_FROM", 0)
+    monkeypatch.setattr(waiting, "TOGETHER_MOST", 1)
     reads = []
     load = windows.load_windows
 
@@ -88,7 +88,7 @@ async def test_what_waits_for_the_reference_is_computed_ahead(
         await settled(connection)
 
         async def ahead() -> bool:
-            return set(task._ahead) == set(OTHERS)
+            return set(task._computer._ahead) == set(OTHERS)
 
         for n in range(4):
             for symbol in OTHERS:
@@ -107,7 +107,7 @@ async def test_what_waits_for_the_reference_is_computed_ahead(
             if n == 2:
                 clock.pass_by(1.0)
             await has_rows(connection, n, *SYMBOLS)
-            assert not task._ahead
+            assert not task._computer._ahead
             if n in (1, 2):
                 clock.pass_by(1.0)
                 await settled(connection)

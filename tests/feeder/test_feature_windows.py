@@ -142,7 +142,7 @@ async def test_newer_stale_rows_do_not_wait_for_all_the_older_ones(
         await settle(feeder, ids)
 
     monkeypatch.setattr(features, "settle_stale", noted)
-    monkeypatch.setattr("data_feeder.features.STALE_SECONDS", 0.0)
+    monkeypatch.setattr("data_feeder.refresher.STALE_SECONDS", 0.0)
     async with running(database):
         await settled(connection)
     assert done == [[old[0]], [old[2], old[3]], [old[1]]]

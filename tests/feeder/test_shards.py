@@ -18,7 +18,8 @@ from tests.feeder.feature_rows import (
     write,
 )
 
-from data_feeder.features import REFERENCE_POLL_SECONDS, FeatureTask
+from data_feeder.features import FeatureTask
+from data_feeder.live import REFERENCE_POLL_SECONDS
 from data_feeder.patience import IN_VAIN_MOST, REFERENCE_SECONDS, ReferencePatience
 from exchange_simulator import Simulator, SimulatorConfig
 from marketdata import database as db
