@@ -31,6 +31,7 @@ from benchmarks.report import main
 from benchmarks.server import described, fresh_database
 from data_feeder.__main__ import SWITCH_SECONDS
 from marketdata import database as db
+from marketdata.copyframe import HEADER, POSTGRES_EPOCH_MS, TRAILER
 from marketdata.database import Connection
 from marketdata.features import MAX_WINDOW, NAMES, compute
 from marketdata.features.registry import FEATURE_VERSION
@@ -43,7 +44,6 @@ PACE_SECONDS: Final = 5.0
 """From the first final frame of a minute to that of the next."""
 BURST_SECONDS: Final = 1.0
 QUOTES_PER_SECOND: Final = 20_000
-_POSTGRES_EPOCH_MS: Final = 946_684_800_000
 _BARE: Final = """
 CREATE TABLE bare_candles (LIKE candles_1m); ALTER TABLE bare_candles ADD PRIMARY KEY (symbol, time);
 CREATE TABLE bare_rows (LIKE feature_values); ALTER TABLE bare_rows ADD PRIMARY KEY (symbol, time)
@@ -65,7 +65,7 @@ async def history(connection: Connection, symbols: list[str]) -> None:
         out["fields"] = len(fields)
         for name, kind in fields:
             out[f"n_{name}"] = np.dtype(kind).itemsize
-        times = (table[:HISTORY, 0].astype(np.int64) - _POSTGRES_EPOCH_MS) * 1000
+        times = (table[:HISTORY, 0].astype(np.int64) - POSTGRES_EPOCH_MS) * 1000
         out["symbol"], out["source"] = symbol.encode(), b"rest"
         out["time"], out["known"] = times, times + MINUTE_MS * 1000
         out["trades"] = table[:HISTORY, 7]
@@ -74,10 +74,10 @@ async def history(connection: Connection, symbols: list[str]) -> None:
         return out.tobytes()
 
     async def source() -> AsyncIterator[bytes]:
-        yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+        yield HEADER
         for place, symbol in enumerate(symbols):
             yield copied(symbol, market[place % PATHS])
-        yield b"\xff\xff"
+        yield TRAILER
 
     await connection.copy_to_table("candles_1m", source=source(), format="binary")
     await connection.execute(
