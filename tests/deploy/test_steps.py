@@ -30,6 +30,13 @@ def test_a_mode_is_kept_until_an_option_changes_it(checkout: Checkout, options: 
     assert f"mode={mode}\n" in done.stdout
 
 
+def test_a_kept_local_mode_says_so_and_how_to_leave_it(checkout: Checkout) -> None:
+    remember(checkout, "local", "demo")
+    said = "as deployed here before; --docker changes to Docker Compose"
+    assert said in checkout.steps(f"set -- --demo\n{MODE}").stdout
+    assert said not in checkout.steps(f"set -- --local\n{MODE}").stdout
+
+
 def without_docker(checkout: Checkout) -> str:
     """A PATH with what the steps need but Docker."""
     folder = checkout.path / "bin"
