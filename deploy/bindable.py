@@ -1,4 +1,4 @@
-"""Says whether ports can be opened on an address: ``bindable.py ADDRESS``. Prints the cause and exits 1 if not.
+"""Says whether this machine has an address: ``bindable.py ADDRESS``. Prints the cause and exits 1 if not.
 
 An address of another machine would be noticed late otherwise: asking for its ports takes minutes to fail.
 Standard library only.
@@ -6,7 +6,6 @@ Standard library only.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import sys
@@ -20,7 +19,7 @@ def why_not(address: str) -> str:
         with socket.socket(family) as one:
             one.bind((bare, 0))
     except OSError as error:
-        return os.strerror(error.errno) if error.errno in errno.errorcode else str(error)
+        return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
     return ""
 
 

@@ -273,7 +273,7 @@ def test_a_second_feeders_port_is_checked_like_the_others(checkout: Checkout, co
 def test_a_demo_with_more_feeders_is_refused(checkout: Checkout) -> None:
     (checkout.path / "docker-compose.shards.yml").touch()
     step = STEP.format(exchange="demo", ports="")
-    script = f"{step}look_at_settings() {{ LOOKED=; }}\nsource deploy/steps/check-settings.sh; echo problems=$PROBLEMS"
-    done = checkout.steps(script)
+    step += "look_at_settings() { LOOKED=; }\n"
+    done = checkout.steps(f"{step}source deploy/steps/check-settings.sh; echo problems=$PROBLEMS")
     assert "docker-compose.shards.yml: a demo has one feeder. Move the file away" in done.stdout
     assert "problems=1" in done.stdout
