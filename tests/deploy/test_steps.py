@@ -128,7 +128,9 @@ def test_too_little_disk_is_a_problem(checkout: Checkout) -> None:
         "df() { printf 'x\\nx 1 1 2048 1 /\\n'; }\nsource deploy/steps/check-disk.sh; echo problems=$PROBLEMS"
     )
     done = checkout.steps(script)
-    assert "has 2 MiB free; this deployment needs about 1025 MiB. Free some, or set fewer SYMBOLS" in done.stdout
+    assert (
+        "has 2 MiB free; this deployment needs about 1025 MiB. Free some, or set fewer SYMBOLS" in done.stdout
+    )
     assert "problems=1" in done.stdout
 
 
