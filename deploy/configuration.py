@@ -112,7 +112,11 @@ def _port_clashes(values: Mapping[str, str]) -> list[str]:
     by_port: dict[str, list[str]] = {}
     for name in names:
         by_port.setdefault(values[name].lstrip("0"), []).append(name)
-    return [f"{' and '.join(users)} are both {port}" for port, users in by_port.items() if len(users) > 1]
+    return [
+        f"{' and '.join(users)} are both {port}. Give one of them another port in .env."
+        for port, users in by_port.items()
+        if len(users) > 1
+    ]
 
 
 def missing_secrets(values: Mapping[str, str]) -> list[str]:

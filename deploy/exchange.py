@@ -34,6 +34,10 @@ EXPLAIN_451 = """\
 Binance answers 451: it does not serve your location from this address. That is its decision about where
 the request comes from, not a fault of this machine, and trying again does not help."""
 
+EXPLAIN_SILENCE = """\
+Nothing answers at all. Look first whether this machine has a network, and whether its DNS, a proxy or a
+firewall stands in the way: the other addresses of Binance go the same way."""
+
 
 def ask_api(url: str) -> tuple[int, str]:
     """Status and cause of ``GET /api/v3/ping``; status 0 where nothing answers."""
@@ -103,6 +107,8 @@ def complaints(api_urls: list[str], stream_urls: list[str], symbols: list[str]) 
         lines += [f"{name}: {url} {cause}" for url, (_, cause) in answers.items()]
     if NOT_SERVED in statuses:
         lines.append(EXPLAIN_451)
+    elif lines and statuses == {0}:
+        lines.append(EXPLAIN_SILENCE)
     if not lines:
         missing = unlisted(next(url for url in api_urls if ask_api(url)[0] == 200), symbols)
         if missing:

@@ -53,6 +53,11 @@ async def main(options):
         user=os.environ.get("DB_USER", "mlreader"),
         password=os.environ.get("DB_PASSWORD", ""),
     )
+    symbols = [symbol for (symbol,) in await connection.fetch("SELECT symbol FROM symbols ORDER BY symbol")]
+    if options.symbol not in symbols:
+        raise SystemExit(
+            f"there is no symbol {options.symbol} here, only: {', '.join(symbols) or 'none yet'}"
+        )
     heard = asyncio.Queue()
     connection.add_termination_listener(lambda _: heard.put_nowait(None))
     await connection.add_listener("features", lambda *message: heard.put_nowait(json.loads(message[-1])))

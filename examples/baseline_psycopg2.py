@@ -29,6 +29,10 @@ connection = psycopg2.connect(
 )
 connection.autocommit = True
 cursor = connection.cursor()
+cursor.execute("SELECT symbol FROM symbols ORDER BY symbol")
+symbols = [symbol for (symbol,) in cursor]
+if options.symbol not in symbols:
+    raise SystemExit(f"there is no symbol {options.symbol} here, only: {', '.join(symbols) or 'none yet'}")
 cursor.execute("LISTEN features")
 print(f"waiting for rows of {options.symbol}", flush=True)
 

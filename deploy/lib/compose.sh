@@ -27,6 +27,17 @@ why_no_docker() {
 MORE_FEEDERS=docker-compose.shards.yml
 has_more_feeders() { [[ $EXCHANGE != demo && -f $MORE_FEEDERS ]]; }
 
+# more_feeders_ports: SERVICE PORT of each, as Compose reads the file.
+more_feeders_ports() {
+  local service found
+  found=$(compose config --format json 2>/dev/null) || return 1
+  for service in $(more_feeders); do
+    # Compose sorts its keys and indents by two: the service's own `published` is the first after its name.
+    sed -n "/^    \"$service\": {\$/,/^    }/s/^ *\"published\": \"\([0-9]*\)\".*/$service \1/p" <<<"$found"
+  done
+}
+more_feeders() { sed -n 's/^  \(data-feeder-[0-9]*\):.*/\1/p' "$MORE_FEEDERS"; }
+
 # set_compose_files: chooses the files for EXCHANGE and DB_HOST.
 set_compose_files() {
   COMPOSE_FILES=(--file docker-compose.yml)
@@ -78,7 +89,7 @@ docker_services() {
   ! bundled_database || echo timescaledb
   [[ $EXCHANGE != demo ]] || echo exchange-simulator
   printf '%s\n' data-feeder gap-handler pgadmin
-  ! has_more_feeders || sed -n 's/^  \(data-feeder-[0-9]*\):.*/\1/p' "$MORE_FEEDERS"
+  ! has_more_feeders || more_feeders
 }
 
 # database_users: those of them that have the bundled database open.

@@ -44,5 +44,6 @@ def status(name: str, address: str) -> str:
 
 
 if __name__ == "__main__":
-    for service, where in addresses().items():
-        print(f"{service}\t{where}\t{status(service, where)}")
+    # At once, for a reader that has seen enough of it (grep -q) and is gone before the last line.
+    lines = [f"{service}\t{where}\t{status(service, where)}\n" for service, where in addresses().items()]
+    sys.stdout.write("".join(lines))

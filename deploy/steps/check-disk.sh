@@ -26,7 +26,7 @@ check_disk() {
   fi
   needed=$(needed_mib)
   free=$(free_mib "$path")
-  ((free >= needed)) || complain "$path has $free MiB free; this deployment needs about $needed MiB."
+  ((free >= needed)) || complain "$path has $free MiB free; this deployment needs about $needed MiB. Free some, or set fewer SYMBOLS or HISTORY_DAYS in .env."
 }
 # What is deployed already has its room.
 [[ $OLD_ENGINE == "$ENGINE" && $OLD_EXCHANGE == "$EXCHANGE" ]] || check_disk

@@ -1,8 +1,9 @@
 # What is here already: other deployments under our names, and data whose password .env has lost.
 
 check_containers() {
-  local container where
-  for container in btc-ml-timescaledb btc-ml-migrate btc-ml-feeder btc-ml-gap-handler btc-ml-pgadmin btc-ml-backup btc-ml-exchange-simulator; do
+  local container where more=''
+  ! has_more_feeders || more=$(more_feeders | sed 's/^/btc-ml-/')
+  for container in btc-ml-timescaledb btc-ml-migrate btc-ml-feeder btc-ml-gap-handler btc-ml-pgadmin btc-ml-backup btc-ml-exchange-simulator $more; do
     where=$(container_label "$container" com.docker.compose.project.working_dir) || continue
     [[ $where == "$PWD" ]] || complain "The container $container exists and belongs to ${where:-something else}. Stop that first (its own ./cleanup.sh)."
   done

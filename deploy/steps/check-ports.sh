@@ -39,8 +39,34 @@ port_holder() {
   [[ -z $who ]] || printf ', by %s' "$who"
 }
 
+# check_more_feeders: the ports of docker-compose.shards.yml, which no setting names.
+check_more_feeders() {
+  local service port name found seen=' '
+  set_compose_files
+  if ! found=$(more_feeders_ports); then
+    complain "$MORE_FEEDERS cannot be read: docker compose ${COMPOSE_FILES[*]} config says why."
+    return
+  fi
+  while read -r service port; do
+    [[ -n $service ]] || continue
+    for name in DB_PORT FEEDER_PORT GAP_HANDLER_PORT PGADMIN_PORT; do
+      [[ $name == DB_PORT ]] && ! bundled_database && continue
+      ((10#$(setting "$name") != port)) || complain "$service in $MORE_FEEDERS and $name have both port $port. Give one of them another."
+    done
+    [[ $seen != *" $port "* ]] || complain "Two feeders in $MORE_FEEDERS have port $port. Give one of them another."
+    seen+="$port "
+    if port_is_taken "$port" && ! port_is_ours "$port"; then
+      complain "$service: port $port is taken$(port_holder "$port"). Give it a free one under ports in $MORE_FEEDERS, or stop what holds it."
+    fi
+  done <<<"$found"
+}
+
 check_ports() {
-  local names=(FEEDER_PORT GAP_HANDLER_PORT) name port
+  local names=(FEEDER_PORT GAP_HANDLER_PORT) name port cause
+  if ! cause=$(helper deploy/bindable.py "$(setting BIND_ADDRESS)"); then
+    complain "BIND_ADDRESS: $(setting BIND_ADDRESS) is no address of this machine ($cause). Set it in .env to 127.0.0.1, 0.0.0.0 or one that is."
+    return
+  fi
   ! bundled_database || names=(DB_PORT "${names[@]}")
   [[ $ENGINE != docker ]] || names+=(PGADMIN_PORT)
   for name in "${names[@]}"; do
@@ -49,5 +75,6 @@ check_ports() {
       complain "$name: port $port is taken$(port_holder "$port"). Set $name in .env to a free one, or stop what holds it."
     fi
   done
+  if [[ $ENGINE == docker ]] && has_more_feeders; then check_more_feeders; fi
 }
 check_ports

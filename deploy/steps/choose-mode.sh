@@ -23,6 +23,9 @@ case $ENGINE-$EXCHANGE in
   local-demo) step "Mode: local processes, simulated exchange (--demo)" ;;
   *) fail "$MEMORY is damaged: it names the mode '$ENGINE-$EXCHANGE'." "Pass the mode explicitly, e.g. ./deploy.sh --docker --live" ;;
 esac
+# Whoever has an engine by now may have expected it.
+[[ -n $ASKED_ENGINE || $OLD_ENGINE != local ]] ||
+  note "as deployed here before; --docker changes to Docker Compose, which has a database of its own"
 # deploy/configuration.py has to know: a demo's database is its own, whatever DB_HOST says.
 export DEPLOY_DEMO=''
 [[ $EXCHANGE != demo ]] || DEPLOY_DEMO=yes

@@ -196,3 +196,84 @@ def test_a_database_of_ones_own_that_does_not_answer_is_found_first(checkout: Ch
     assert f"DB_HOST: no database answers at 127.0.0.1:{db}" in done.stdout
     assert "Warning: DB_PASSWORD is short" in done.stdout
     assert_untouched(checkout, env + urls)
+
+
+def test_a_demo_with_a_shard_is_refused_with_what_to_do(checkout: Checkout) -> None:
+    db, feeder, gap_handler = free_ports(3)
+    env = SECRETS + ports_env(db=db, feeder=feeder, gap_handler=gap_handler) + "SHARD=1/2\n"
+    checkout.write_env(env)
+    done = checkout.run("./deploy.sh", "--local", "--demo")
+    assert done.returncode == 1
+    assert "SHARD=1/2: a demo has one feeder" in done.stdout
+    assert "Take SHARD out of .env" in done.stdout
+    assert_untouched(checkout, env)
+
+
+def test_an_address_of_another_machine_is_named_at_once(checkout: Checkout) -> None:
+    env = SECRETS + "BIND_ADDRESS=192.0.2.1\n"
+    checkout.write_env(env)
+    done = checkout.run("./deploy.sh", "--local", "--demo")
+    assert done.returncode == 1
+    assert "BIND_ADDRESS: 192.0.2.1 is no address of this machine" in done.stdout
+    assert_untouched(checkout, env)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_an_address_of_this_machine_is_taken(checkout: Checkout, address: str) -> None:
+    assert checkout.run("python3", "deploy/bindable.py", address).returncode == 0
+
+
+def test_an_exchange_nobody_can_reach_points_at_the_network_first(checkout: Checkout) -> None:
+    port = free_ports(1)[0]
+    urls = (f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}")
+    done = checkout.run("python3", "deploy/exchange.py", *urls, "BTCUSDT")
+    assert done.returncode == 1
+    assert "Look first whether this machine has a network" in done.stdout
+    with answering(503) as there:
+        urls = (f"http://127.0.0.1:{there}", f"ws://127.0.0.1:{there}")
+        assert "Look first" not in checkout.run("python3", "deploy/exchange.py", *urls, "BTCUSDT").stdout
+
+
+MORE_FEEDERS = """
+services:
+  data-feeder-2:
+    extends:
+      file: docker-compose.yml
+      service: data-feeder
+    container_name: btc-ml-data-feeder-2
+    ports: !override
+      - "127.0.0.1:{port}:8080"
+"""
+STEP = "EXCHANGE={exchange} ENGINE=docker OLD_ENGINE='' HOST_PYTHON=$(host_python)\nhelper() {{ :; }}\n"
+STEP += "SETTINGS=$'DB_HOST=timescaledb\\nSHARD=1/1\\nBIND_ADDRESS=127.0.0.1\\n{ports}'\n"
+
+
+def second_feeder(checkout: Checkout, port: int) -> str:
+    """A second feeder at ``port`` beside a deployment on free ports; what the check of the ports said."""
+    (checkout.path / "docker-compose.shards.yml").write_text(MORE_FEEDERS.format(port=port))
+    db, feeder, gap_handler, pgadmin = free_ports(4)
+    ports = f"DB_PORT={db}\\nFEEDER_PORT={feeder}\\nGAP_HANDLER_PORT={gap_handler}\\nPGADMIN_PORT={pgadmin}"
+    step = STEP.format(exchange="live", ports=ports.replace(str(gap_handler), "8200"))
+    done = checkout.steps(f"{step}source deploy/steps/check-ports.sh; echo problems=$PROBLEMS")
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_a_second_feeders_port_is_checked_like_the_others(checkout: Checkout, compose: object) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        said = second_feeder(checkout, port)
+    assert f"data-feeder-2: port {port} is taken" in said
+    assert "docker-compose.shards.yml" in said
+    said = second_feeder(checkout, 8200)
+    assert "data-feeder-2 in docker-compose.shards.yml and GAP_HANDLER_PORT have both port 8200" in said
+    assert "problems=0" in second_feeder(checkout, free_ports(1)[0])
+
+
+def test_a_demo_with_more_feeders_is_refused(checkout: Checkout) -> None:
+    (checkout.path / "docker-compose.shards.yml").touch()
+    step = STEP.format(exchange="demo", ports="")
+    step += "look_at_settings() { LOOKED=; }\n"
+    done = checkout.steps(f"{step}source deploy/steps/check-settings.sh; echo problems=$PROBLEMS")
+    assert "docker-compose.shards.yml: a demo has one feeder. Move the file away" in done.stdout
+    assert "problems=1" in done.stdout

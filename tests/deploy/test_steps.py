@@ -30,6 +30,13 @@ def test_a_mode_is_kept_until_an_option_changes_it(checkout: Checkout, options: 
     assert f"mode={mode}\n" in done.stdout
 
 
+def test_a_kept_local_mode_says_so_and_how_to_leave_it(checkout: Checkout) -> None:
+    remember(checkout, "local", "demo")
+    said = "as deployed here before; --docker changes to Docker Compose"
+    assert said in checkout.steps(f"set -- --demo\n{MODE}").stdout
+    assert said not in checkout.steps(f"set -- --local\n{MODE}").stdout
+
+
 def without_docker(checkout: Checkout) -> str:
     """A PATH with what the steps need but Docker."""
     folder = checkout.path / "bin"
@@ -121,7 +128,9 @@ def test_too_little_disk_is_a_problem(checkout: Checkout) -> None:
         "df() { printf 'x\\nx 1 1 2048 1 /\\n'; }\nsource deploy/steps/check-disk.sh; echo problems=$PROBLEMS"
     )
     done = checkout.steps(script)
-    assert "has 2 MiB free; this deployment needs about 1025 MiB" in done.stdout
+    assert (
+        "has 2 MiB free; this deployment needs about 1025 MiB. Free some, or set fewer SYMBOLS" in done.stdout
+    )
     assert "problems=1" in done.stdout
 
 

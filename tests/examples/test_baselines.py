@@ -48,3 +48,23 @@ async def test_a_baseline_predicts_at_each_new_row(
         assert (r["symbol"], r["model"], r["horizon_minutes"]) == (SYMBOL, f"baseline-{driver}", 15)
         assert r["features_time"] == r["time"] == records[0]["time"] + n * MINUTE_MS
         assert r["predicted"] == pytest.approx(r["close"] * math.exp(-0.1 * r["return_15m"]), rel=1e-12)
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])
+async def test_a_symbol_that_nobody_captures_is_not_waited_for(
+    driver: str, feeder: Feeder, environment: Mapping[str, str]
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(REPOSITORY / "examples" / f"baseline_{driver}.py"), "--symbol", "NOSUCH",
+        env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            said = (await process.stdout.readline()).decode()
+            assert said == f"there is no symbol NOSUCH here, only: {SYMBOL}\n"
+            assert await process.wait() == 1
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
