@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from itertools import cycle, pairwise
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.gap_handler.odd_server import OddServer, reply
+from tests.gap_handler.own_time import Loop, lived
 
 from gap_handler.ip_pool import REQUESTS_A_SECOND, SENT, IpPool
 from marketdata.binance.rest import ExchangeInfo
@@ -23,49 +23,13 @@ LATE = st.sampled_from([0.0, 0.0004, 0.001, 0.004, 0.03, 0.12, 0.7, 2.5])
 """Seconds by which a busy loop wakes up late."""
 
 
-class _Selector(selectors.SelectSelector):
-    """Waits for nobody: time is moved on to when the loop wants to be woken, and a little further."""
-
-    def __init__(self, loop: _Loop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "the loop waits for something that never comes"
-        self._loop.now += 1e-6  # what a turn of the loop takes
-        if timeout > 0:
-            self._loop.now += timeout + self._loop.late()
-        return super().select(0)
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    """A loop with a clock of its own."""
-
-    def __init__(self, late: Callable[[], float]) -> None:
-        self.now = 1000.0
-        self.late = late
-        super().__init__(_Selector(self))
-
-    def time(self) -> float:
-        return self.now
-
-
-def lived(late: Callable[[], float], of: Callable[[_Loop], Coroutine[Any, Any, None]]) -> None:
-    """Run ``of`` to its end on a loop that is ``late`` by what that says."""
-    loop = _Loop(late)
-    try:
-        loop.run_until_complete(of(loop))
-    finally:
-        loop.close()
-
-
 def most_in_a_second(sent: list[float]) -> int:
     """Return the most that any half-open second holds: one of them begins with a request."""
     return max(sum(begin <= at < begin + 1 for at in sent) for begin in sent)
 
 
 async def ask(
-    pool: IpPool, loop: _Loop, sent: list[float], count: int, took: Callable[[], float], opens: bool = False
+    pool: IpPool, loop: Loop, sent: list[float], count: int, took: Callable[[], float], opens: bool = False
 ) -> None:
     """Be a worker: one request after another until ``count`` are sent by all."""
     while len(sent) < count:
@@ -92,7 +56,7 @@ def test_no_second_has_more_requests_than_it_may(
     sent = list[float]()
     lates, answers = cycle(late), cycle(took)
 
-    async def several(loop: _Loop) -> None:
+    async def several(loop: Loop) -> None:
         pool = IpPool("x", SystemClock(), handlers=handlers)
         workers = [
             asyncio.create_task(ask(pool, loop, sent, 60, lambda: next(answers), opens))
@@ -111,7 +75,7 @@ def test_no_second_has_more_requests_than_it_may(
 def test_a_loop_that_wakes_late_loses_next_to_nothing_and_spaces_evenly(late: float) -> None:
     sent = list[float]()
 
-    async def flat_out(loop: _Loop) -> None:
+    async def flat_out(loop: Loop) -> None:
         pool = IpPool("x", SystemClock())
         await asyncio.gather(*(ask(pool, loop, sent, 3000, lambda: 0.05) for _ in range(WORKERS)))
 
@@ -123,7 +87,7 @@ def test_a_loop_that_wakes_late_loses_next_to_nothing_and_spaces_evenly(late: fl
 def test_a_turn_that_was_not_used_is_nobodys() -> None:
     """A request that is cancelled before it was sent, or refused by a pause, leaves its turn to the next."""
 
-    async def cancelled(loop: _Loop) -> None:
+    async def cancelled(loop: Loop) -> None:
         pool = IpPool("x", SystemClock())
         sent = list[float]()
         for _ in range(30):
