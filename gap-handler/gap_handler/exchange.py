@@ -207,12 +207,14 @@ class Exchange:
 
     async def _request(self, url: str, path: str, params: dict[str, str | int]) -> bytes:
         pool = self._pools[pool_of(url)]
-        await pool.enter()
         status, headers, content = 0, dict[str, str](), b""
         try:
             async with (
+                pool.turn() as trace,
                 asyncio.timeout(self._request_seconds),
-                self._client.stream("GET", url + path, params=params) as response,
+                self._client.stream(
+                    "GET", url + path, params=params, extensions={"trace": trace}
+                ) as response,
             ):
                 status = response.status_code
                 headers = {name.lower(): value for name, value in response.headers.items()}

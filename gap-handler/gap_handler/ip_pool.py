@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,6 +22,12 @@ from marketdata.log import get_logger
 log = get_logger(__name__)
 
 REQUESTS_A_SECOND: Final = 10
+_SECOND: Final = 1.001
+"""How long a request that was sent keeps its turn: uvloop's clock counts whole milliseconds."""
+_CLOSEST: Final = 0.95
+"""Distance of two requests as a share of the even one: what one is late costs the next ones nothing."""
+SENT: Final = "http11.send_request_headers.complete"
+"""httpcore's name for the moment at which a request is with the socket."""
 SOFT_STOP: Final = 0.9
 """Share of the weight limit at which we stop by ourselves until the minute turns, and of the raw request
 limit that is never exceeded."""
@@ -45,28 +53,31 @@ def seconds_to_next_minute(headers: Mapping[str, str]) -> float:
         return 10.0
 
 
-def _limiter(a_second: float) -> AsyncLimiter:
-    """Turns at even distances; room for two, so that one taken late by a busy loop does not move the next."""
-    return AsyncLimiter(2, 2 / a_second)
+Trace = Callable[[str, object], Awaitable[None]]
+"""What httpx tells of a request's progress, by ``extensions={"trace": …}``."""
 
 
 class IpPool:
-    """Everyone who asks this pool passes through ``enter`` first and reports through ``note``.
+    """Everyone who asks this pool does so within a ``turn`` and reports through ``note``.
 
-    ``handlers`` processes behind one address divide the requests; the used weight is everybody's.
+    There are ten turns, and a request keeps its own until a second after it was sent: so no second, wherever
+    it begins, has more than ten. A limiter keeps them apart meanwhile.
+
+    ``handlers`` processes behind one address divide the turns, whole ones: three of them have three each. The
+    used weight is everybody's.
     """
 
     def __init__(
-        self, name: str, clock: Clock, *, requests_a_second: float = REQUESTS_A_SECOND, handlers: int = 1
+        self, name: str, clock: Clock, *, requests_a_second: int = REQUESTS_A_SECOND, handlers: int = 1
     ) -> None:
         self.name = name
         self.weight_limit = DEFAULT_WEIGHT_LIMIT
         self.used_weight = 0
         self._clock = clock
-        self._most = requests_a_second
         self._handlers = handlers
-        self.requests_a_second = requests_a_second / handlers
-        self._limiter = _limiter(self.requests_a_second)
+        self._most = max(requests_a_second // handlers, 1)
+        self._turns = asyncio.Semaphore(self._most)
+        self._keep_to(math.inf)
         self._limits_at: float | None = None
         self._paused_until = 0.0
         self._pause: ExchangeError | None = None
@@ -95,9 +106,14 @@ class IpPool:
         """Keep to the limits the exchange names, at our own pace where that is slower."""
         self.limits_asked()
         self.weight_limit = info.weight_limit
-        pace = min(self._most, SOFT_STOP * info.requests_a_second) / self._handlers
-        if pace != self.requests_a_second:
-            self.requests_a_second, self._limiter = pace, _limiter(pace)
+        pace = SOFT_STOP * info.requests_a_second / self._handlers
+        if min(pace, self._most) != self.requests_a_second:
+            self._keep_to(pace)
+
+    def _keep_to(self, pace: float) -> None:
+        """Space requests by our own pace, or by ``pace`` where that is slower."""
+        self.requests_a_second = min(pace, float(self._most))
+        self._apart = AsyncLimiter(1, max(_CLOSEST / self._most, 1 / pace))
 
     def check(self) -> None:
         """Raise the error that paused the pool, while it is."""
@@ -111,11 +127,30 @@ class IpPool:
             )
         raise RestrictedError(str(self._pause), status=self._pause.status)
 
-    async def enter(self) -> None:
-        """Wait for this request's turn. Raises ``RateLimitedError`` or ``RestrictedError`` in a pause."""
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Trace]:
+        """Hold a request's turn. Raises ``RateLimitedError`` or ``RestrictedError`` in a pause.
+
+        Yields what has to be told of the request's progress: its second begins when it is with the socket,
+        after a connection was opened for it; else when it is over. On the network two may still come closer.
+        """
         self.check()
-        await self._limiter.acquire()
-        self.check()
+        await self._turns.acquire()
+        loop = asyncio.get_running_loop()
+        free_at = loop.time()
+
+        async def trace(event: str, _: object) -> None:
+            nonlocal free_at
+            if event == SENT:  # the last one: the first may have been a proxy's
+                free_at = loop.time() + _SECOND
+
+        try:
+            await self._apart.acquire()
+            self.check()
+            free_at = math.inf
+            yield trace
+        finally:
+            loop.call_at(min(free_at, loop.time() + _SECOND), self._turns.release)
 
     def pause(self, error: RateLimitedError | RestrictedError, seconds: float) -> None:
         """Stop everyone for ``seconds``; a longer pause that is under way stays."""

@@ -19,6 +19,7 @@ from gap_handler.exchange import Exchange
 from gap_handler.failover import ExchangeGuard, FailoverLedger
 from gap_handler.health import HealthCheck
 from gap_handler.jobs import Jobs
+from gap_handler.journal import Journal
 from gap_handler.listing import Listings
 from gap_handler.nudge import Nudge
 from gap_handler.probe import Probe
@@ -74,6 +75,7 @@ async def running(
         lease_seconds=lease_seconds,
     )
     watch = monitor.Monitor(pool, probe, exchange, settings.symbols[0])
+    journal = Journal(clock)
     jobs_due, rollups = scheduler.Scheduler(pool), scheduler.Rollups(pool, clock)
     workers = [
         Worker(
@@ -82,6 +84,7 @@ async def running(
             exchange.opened,
             nudge,
             totals,
+            journal,
             clock,
             timeout_seconds=settings.backfill_timeout_seconds,
             lease_seconds=lease_seconds,
@@ -128,6 +131,7 @@ async def running(
             task.cancel()
         server.should_exit = True
         await asyncio.wait({*background, serving}, timeout=_STOP_SECONDS)
+        journal.say()
         await probe.close()
         await exchange.close()
         await archives.close()

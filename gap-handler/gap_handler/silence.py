@@ -16,6 +16,7 @@ from marketdata.log import get_logger
 from marketdata.minutes import floor_minute
 from marketdata.models import MINUTE_MS
 from marketdata.store import ledger
+from marketdata.store.ledger import Gap
 
 log = get_logger(__name__)
 
@@ -63,12 +64,16 @@ class Silence:
                 return Idle.IDLE
             edge = floor_minute(before)
             seen = await connection.fetch(QUERIES["unheard"], floor_minute(self._now) - SILENT_MS, edge)
-            gaps = []
-            for record in seen:
-                owed_from = record["owed_from"]
-                if owed_from is not None and owed_from < edge:
-                    symbol = record["symbol"]
-                    gaps += await ledger.record_missing(connection, symbol, owed_from, edge, "unheard")
+            gaps: list[Gap] = []
+            try:
+                for record in seen:
+                    owed_from = record["owed_from"]
+                    if owed_from is not None and owed_from < edge:
+                        gaps += await ledger.record_missing(
+                            connection, record["symbol"], owed_from, edge, "unheard", tell=False
+                        )
+            finally:  # those before an error are in the ledger
+                ledger.log_gaps(gaps, "unheard")
         if gaps:
             self._nudge.give()
         self._note([record["symbol"] for record in seen if not record["heard"]])

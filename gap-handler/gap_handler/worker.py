@@ -15,6 +15,7 @@ import asyncpg
 
 from gap_handler.backfill import Report
 from gap_handler.connections import borrow
+from gap_handler.journal import Journal
 from gap_handler.nudge import Nudge
 from gap_handler.plan import MAX_CLAIM_MINUTES
 from gap_handler.queries import QUERIES
@@ -25,7 +26,6 @@ from marketdata.clock import Clock
 from marketdata.database import TRANSIENT
 from marketdata.errors import LeaseLostError
 from marketdata.log import get_logger
-from marketdata.minutes import isoformat
 from marketdata.store import ledger
 from marketdata.store.ledger import Gap, Work
 
@@ -55,6 +55,7 @@ class Worker:
         opened: Callable[[], Any],
         nudge: Nudge,
         totals: Totals,
+        journal: Journal,
         clock: Clock,
         *,
         timeout_seconds: float,
@@ -66,6 +67,7 @@ class Worker:
         self._opened = opened
         self._nudge = nudge
         self._totals = totals
+        self._journal = journal
         self._clock = clock
         self._timeout = timeout_seconds
         self._lease = lease_seconds
@@ -115,14 +117,7 @@ class Worker:
 
     async def _do(self, work: Work) -> None:
         gap = work.gap
-        fields = {
-            "id": gap.id,
-            "symbol": gap.symbol,
-            "start": isoformat(gap.start),
-            "end": isoformat(gap.end),
-            "minutes": gap.minutes,
-        }
-        log.info("backfill_started", **fields, attempt=work.attempts, second_look=work.is_outage)
+        entry = self._journal.started(work)
         try:
             report = await self._guarded(work)
         except asyncio.CancelledError:
@@ -132,28 +127,28 @@ class Worker:
             judged = verdict(error, work.attempts)
             metrics.BACKFILLS.labels(judged.outcome.value).inc()
             if judged.outcome is Outcome.LOST:
-                log.warning("lease_lost", **fields, reason=judged.reason)
+                log.warning("lease_lost", **entry.fields, reason=judged.reason)
                 return
             await self._give_back(work, judged)
             if judged.outcome in (Outcome.FAILED, Outcome.DATABASE):
                 raise
             log.warning(
                 "backfill_waiting",
-                **fields,
+                **entry.fields,
                 outcome=judged.outcome,
                 reason=judged.reason,
                 retry_seconds=round(judged.retry_seconds, 1),
             )
             return
         if report.recovered:
-            log.info("candles_recovered", **fields, candles=report.recovered)
+            entry.say("candles_recovered", candles=report.recovered)
         if report.waiting_for is not None:
             metrics.BACKFILLS.labels(Outcome.WAITING.value).inc()
-            log.info("backfill_waiting", **fields, outcome=Outcome.WAITING, reason=report.waiting_for)
+            entry.say("backfill_waiting", outcome=Outcome.WAITING, reason=report.waiting_for)
             return
         metrics.BACKFILLS.labels(Outcome.COMPLETED.value).inc()
         self._totals.backfills_completed += 1
-        log.info("backfill_completed", **fields, candles=report.recovered)
+        entry.say("backfill_completed", candles=report.recovered)
         if self._on_closed is not None:
             await self._on_closed(gap)
 

@@ -215,8 +215,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "GAP_HANDLERS",
         "1",
-        _whole(1, 32),
-        "Gap-handlers that ask the exchange from this address: each keeps to its share of the request limit.",
+        _whole(1, 10),
+        "Gap-handlers that ask the exchange from this address: each keeps to its share of the request limit,"
+        " in whole requests a second.",
     ),
     Setting(
         "AUDIT_DAYS",

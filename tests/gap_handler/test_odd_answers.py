@@ -196,7 +196,8 @@ async def test_a_limit_stops_everybody_and_is_not_dodged(answer: Answer, seconds
 async def test_a_failure_in_a_pause_does_not_lead_to_another_host() -> None:
     async with OddServer(hang_up) as server, OddServer(reply(200, b"[]")) as other:
         async with asking(server.url, other.url) as exchange:
-            await exchange.pool.enter()
+            async with exchange.pool.turn():
+                pass
             exchange.pool.pause(RateLimitedError("slow down", status=429, retry_after=9), 9)
             assert not exchange._move_on(server.url, UnavailableError("reset"))
         assert other.asked == []
@@ -270,10 +271,10 @@ def info(weight: int, requests: int, minutes: int = 5) -> Answer:
 
 async def test_the_exchanges_limits_are_kept() -> None:
     async with OddServer(info(1200, 300_000)) as server, asking(server.url, handlers=4) as exchange:
-        assert exchange.pool.requests_a_second == 2.5, "before the first answer, too"
+        assert exchange.pool.requests_a_second == 2, "before the first answer, too"
         await exchange.read_limits("BTCUSDT")
         assert exchange.pool.weight_limit == 1200
-        assert exchange.pool.requests_a_second == 2.5, "our own pace, divided"
+        assert exchange.pool.requests_a_second == 2, "our own turns, divided: whole ones"
         server.answer = info(1200, 300)
         await exchange.read_limits("BTCUSDT")
         assert exchange.pool.requests_a_second == pytest.approx(0.9 / 4), "a slower one, and below it"

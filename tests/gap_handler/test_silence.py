@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -79,6 +81,31 @@ async def test_a_minute_that_had_ended_a_look_ago_is_owed(
     await at(market, 2.3)
     await silence.step()
     assert await gaps(market) == [(SYMBOL, 0, 2)], "one gap, that grows"
+
+
+@pytest.mark.parametrize(("silent", "said"), [(9, Counter(gap_detected=10)), (10, Counter(gaps_recorded=1))])
+async def test_many_gaps_at_once_are_one_line(
+    market: Connection,
+    pool: asyncpg.Pool,  # type: ignore[type-arg]
+    caplog: pytest.LogCaptureFixture,
+    silent: int,
+    said: Counter[str],
+) -> None:
+    for number in range(silent):
+        await register(market, symbol=f"S{number}USDT", history=NOON)
+    silence = Silence(pool, MarketClock(), Nudge())
+    await at(market, 1.1)
+    await bring(market, OTHER, 0)
+    await silence.step()
+    await at(market, 1.4)
+    with caplog.at_level(logging.INFO, "marketdata"):
+        await silence.step()
+    assert len(await gaps(market)) == silent + 1
+    assert Counter(record.getMessage() for record in caplog.records) == said
+    if silent == 10:
+        fields = caplog.records[0].event_fields  # type: ignore[attr-defined]
+        assert (fields["count"], fields["minutes"], fields["cause"]) == (11, 11, "unheard")
+        assert len(fields["symbols"]) == 10
 
 
 async def test_where_the_markets_clock_stands_nothing_is_owed(

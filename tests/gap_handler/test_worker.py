@@ -11,6 +11,7 @@ import pytest
 from tests.gap_handler.harness import HOUR_MS, NOON, SYMBOL, Connection, rows
 
 from gap_handler.backfill import Report
+from gap_handler.journal import Journal
 from gap_handler.nudge import Nudge
 from gap_handler.totals import Totals
 from gap_handler.worker import Runs, Worker
@@ -45,6 +46,7 @@ def worker(pool: Pool, runs: Runs, totals: Totals, closed: list[Gap]) -> Worker:
         nothing,
         Nudge(),
         totals,
+        Journal(SystemClock()),
         SystemClock(),
         timeout_seconds=5,
         lease_seconds=0.6,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -15,6 +16,9 @@ from marketdata.models import MINUTE_MS, Candle, Source
 from marketdata.reach import CROSS_WINDOW, MAX_WINDOW, REFERENCE
 
 log = get_logger(__name__)
+
+_TOLD_MOST: Final = 10
+"""Gaps opened at once that are logged one by one."""
 
 
 class Gap(NamedTuple):
@@ -51,28 +55,45 @@ async def record_missing(
     cause: str,
     *,
     reopen: bool = False,
+    tell: bool = True,
 ) -> list[Gap]:
     """Open a gap for each run of minutes of ``[start, end)`` that is neither stored nor in the ledger.
 
     Times are Unix milliseconds. ``cause`` is a word for people (``jump``, ``start``, ``audit``,
-    ``silence``, ``buffer``, ``request``). ``reopen`` includes minutes of a confirmed outage.
+    ``silence``, ``buffer``, ``request``). ``reopen`` includes minutes of a confirmed outage. Without ``tell``
+    the caller logs what was opened.
     """
     records = await connection.fetch(
         "SELECT * FROM record_missing($1, $2, $3, $4, $5)", symbol, start, end, cause, reopen
     )
     gaps = [Gap(r["id"], symbol, r["gap_start"], r["gap_end"]) for r in records]
+    metrics.GAPS_DETECTED.labels(cause).inc(len(gaps))
+    if tell:
+        log_gaps(gaps, cause)
+    return gaps
+
+
+def log_gaps(gaps: Sequence[Gap], cause: str) -> None:
+    """Log gaps that were opened: each for itself, or ``gaps_recorded`` where they are many."""
+    if len(gaps) > _TOLD_MOST:
+        log.info(
+            "gaps_recorded",
+            count=len(gaps),
+            minutes=sum(gap.minutes for gap in gaps),
+            symbols=list(dict.fromkeys(gap.symbol for gap in gaps))[:_TOLD_MOST],
+            cause=cause,
+        )
+        return
     for gap in gaps:
-        metrics.GAPS_DETECTED.labels(cause).inc()
         log.info(
             "gap_detected",
-            symbol=symbol,
+            symbol=gap.symbol,
             start=isoformat(gap.start),
             end=isoformat(gap.end),
             minutes=gap.minutes,
             cause=cause,
             id=gap.id,
         )
-    return gaps
 
 
 async def claim(
