@@ -47,7 +47,7 @@ def fold(minutes: State, window: int, merge: Merge, *, fixed: int = 0, scratch: 
         return tuple(np.empty((*shape[:-1], 0)) for _ in minutes[fixed:])
     if window == 1:
         return tuple(part.copy() for part in minutes[fixed:])
-    longest = n - 1 if n > window else max(1, (1 << window.bit_length() - 1) // 2)
+    longest = n - 1 if n > window else window // 2
     tree = _Tree(minutes, fixed, merge, scratch, longest)
     result = tree.newest(window) if n == window else tree.every(window)
     tree.close(result)
@@ -108,47 +108,54 @@ class _Tree:
         return out
 
     def newest(self, window: int) -> State:
-        """The state of the newest window: the same tree, of which each merge is made once."""
-        size, rest, end = 1, window, self._n
-        total, covered = self._single, 0
-        while rest:
+        """The state of the newest window: the same tree, of which each merge is made once.
+
+        Where a part of this size belongs to it, the newest one is taken off; of all others two become one.
+        """
+        n, width, rest = self._n, 1, window
+        part = tuple(one[..., n - window :] for one in self._single)
+        total, covered = part, 0
+        while True:
+            stop = n - covered
             if rest & 1:
-                part = self._halved(size, end)
+                late = tuple(one[..., -1:] for one in part)
                 if covered:
+                    values = tuple(one[..., stop - 1 : stop] for one in self._values)
                     out = self._take(1)
                     self._merge(
-                        (*(one[..., -1:] for one in self._values), *total),
-                        (*(one[..., end - 1 : end] for one in self._values), *part),
-                        covered, size, out, self._room(1),
+                        (*(one[..., -1:] for one in self._values), *total), (*values, *late),
+                        covered, width, out, self._room(1),
                     )  # fmt: skip
                     total = out
                 else:
-                    total = part
-                covered += size
-                end -= size
+                    # What it lies in is written over by later merges.
+                    total = tuple(one.copy() for one in late)
+                covered += width
+                stop -= width
+                part = tuple(one[..., :-1] for one in part)
             rest >>= 1
-            size *= 2
-        return total
-
-    def _halved(self, size: int, end: int) -> State:
-        """The state of the ``size`` minutes before ``end``, a power of two."""
-        part = tuple(values[..., end - size : end] for values in self._single)
-        width = 1
-        while width < size:
-            out = self._take(size // width // 2)
-            late, early = (
-                (
-                    *(one[..., end - size + k * width + width - 1 : end : 2 * width] for one in self._values),
-                    *(one[..., k::2] for one in part),
-                )
-                for k in (1, 0)
-            )
-            self._merge(late, early, width, width, out, self._room(out[0].shape[-1]))
-            if width > 1:
-                self._release(part)
-            part = out
+            if not rest:
+                return total
+            part = self._paired(part, width, rest, stop)
             width *= 2
-        return part
+
+    def _paired(self, part: State, width: int, pairs: int, stop: int) -> State:
+        """Merge the ``pairs`` of neighbours among parts of ``width`` minutes, the newest of which ends at
+        ``stop``.
+        """
+        start, step = stop - 2 * pairs * width, 2 * width
+        late, early = (
+            (
+                *(one[..., start + last : stop : step] for one in self._values),
+                *(one[..., place::2] for one in part),
+            )
+            for place, last in ((1, step - 1), (0, width - 1))
+        )
+        out = self._take(pairs)
+        self._merge(late, early, width, width, out, self._room(pairs))
+        if width > 1:
+            self._release(part)
+        return out
 
     def _array(self) -> Floats:
         if self._free:
