@@ -30,11 +30,6 @@ T = TypeVar("T")
 TOGETHER_MOST: Final = 256
 """Symbols computed and written at once: while one part is written the next is computed, and to hand over a
 part's rows is no long turn of the event loop."""
-TOGETHER_LEAST: Final = 64
-"""Fewer are not computed apart so that every thread has some."""
-THREADS: Final = 2
-AHEAD_MOST: Final = THREADS * TOGETHER_MOST
-"""No more than the threads do at once are computed ahead: the reference may come meanwhile."""
 LOADED_MOST: Final = 100_000
 """Symbols times minutes read from the database at once: a dozen megabytes, twice while they are laid out."""
 CHUNK_MS: Final = 1440 * MINUTE_MS
@@ -52,8 +47,8 @@ class Computer:
         self.board = Board(MAX_WINDOW, _DEPTHS)
         """What takes long on it goes through the methods here: they run it beside the event loop."""
         self._ahead: dict[str, Floats] = {}
-        # Few: each keeps arrays to compute in, and takes the interpreter from the sockets.
-        self._threads = ThreadPoolExecutor(THREADS, "features")
+        # Each call of numpy hands the interpreter over: a second thread adds an eighth, and its own arrays.
+        self._thread = ThreadPoolExecutor(1, "features")
 
     def forget(self, symbols: Iterable[str] | None = None) -> None:
         """What is in memory of these symbols, or of all, may not be what is stored."""
@@ -71,7 +66,7 @@ class Computer:
         """The windows of several symbols' newest ``rows`` minutes; of the books what these rows need."""
         books_from = max(start, end - (_BOOK_DEPTH + rows) * MINUTE_MS)
         return await windows.load_windows(
-            connection, symbols, start, end, books_from=books_from, executor=self._threads
+            connection, symbols, start, end, books_from=books_from, executor=self._thread
         )
 
     async def put(self, symbols: Sequence[str], window: Columns) -> None:
@@ -119,7 +114,7 @@ class Computer:
                 self._ahead.update(zip(part, await values, strict=True))
 
     async def rehearse(self, minute: int, symbols: list[str]) -> None:
-        """Compute the same for nothing but that every thread has its arrays, and the code is in memory."""
+        """Compute the same for nothing but that its arrays are there and the code is in memory."""
         async with self._computing(self._own, minute, symbols) as parts:
             for _, values in parts:
                 await values
@@ -150,7 +145,7 @@ class Computer:
     async def _beside(self, call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """What ``call`` returns, run beside the event loop: the sockets must not be kept waiting."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._threads, functools.partial(call, *args, **named)
+            self._thread, functools.partial(call, *args, **named)
         )
 
     @asynccontextmanager
@@ -158,9 +153,8 @@ class Computer:
         self, call: Callable[[int, list[str]], T], minute: int, ordered: list[str]
     ) -> AsyncIterator[list[tuple[list[str], asyncio.Task[T]]]]:
         """What ``call`` makes of the symbols, in parts; none runs on behind the block."""
-        # As many parts for each thread, all as large.
-        count = THREADS * -(-len(ordered) // (THREADS * TOGETHER_MOST))
-        most = max(TOGETHER_LEAST, -(-len(ordered) // max(count, 1)))
+        count = max(1, -(-len(ordered) // TOGETHER_MOST))
+        most = max(1, -(-len(ordered) // count))  # all as large
         parts = [
             (part, asyncio.create_task(self._beside(call, minute, part))) for part in _parts(ordered, most)
         ]

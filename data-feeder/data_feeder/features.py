@@ -10,7 +10,7 @@ from typing import Final
 
 from data_feeder.board import LAG_MINUTES
 from data_feeder.buffer import Item
-from data_feeder.computer import AHEAD_MOST, Computer, loadable
+from data_feeder.computer import TOGETHER_MOST, Computer, loadable
 from data_feeder.live import Live
 from data_feeder.patience import ReferencePatience
 from data_feeder.refresher import Refresher
@@ -156,7 +156,7 @@ class FeatureTask:
         if self._waiting.gathers and ends:
             end = max(ends)
             symbols = board.in_order([symbol for symbol in ends[end] if board.end(symbol) == end])
-            await self._computer.rehearse(end - MINUTE_MS, symbols[:AHEAD_MOST])
+            await self._computer.rehearse(end - MINUTE_MS, symbols[:TOGETHER_MOST])
 
     async def _serve(self, connection: Connection) -> AsyncIterator[None]:
         """Compute for ever; yields after each turn that succeeded."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from data_feeder.computer import AHEAD_MOST, CHUNK_MS, Computer, loadable
+from data_feeder.computer import CHUNK_MS, TOGETHER_MOST, Computer, loadable
 from data_feeder.patience import ReferencePatience
 from data_feeder.rows import RowWriter
 from data_feeder.waiting import Waiting
@@ -132,7 +132,8 @@ class Live:
         left = self._waiting.gathering(len(symbols), self._clock.monotonic())
         if left > 0:
             return left
-        symbols = symbols[:AHEAD_MOST]
+        # No more at once: the reference may come meanwhile.
+        symbols = symbols[:TOGETHER_MOST]
         await self._append(minute, [ready[minute][symbol] for symbol in symbols], np.nan)
         await self._computer.compute_ahead(minute, symbols)
         return 0.0
