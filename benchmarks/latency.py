@@ -8,6 +8,7 @@ nothing else; and, for information, into ``candles_1m`` itself, with its second 
 
 from __future__ import annotations
 
+import gc
 import statistics
 import sys
 import time
@@ -138,6 +139,7 @@ async def _run(options: Options) -> Report:
 
 def run(options: Options) -> Report:
     """Measure in turns and return the figures."""
+    gc.freeze()  # as the service does at its start
     return uvloop.run(_run(options))
 
 

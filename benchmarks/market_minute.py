@@ -9,6 +9,7 @@ commit, beside a bare COPY of the same rows.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import resource
@@ -202,7 +203,9 @@ def _apart(count: int, minutes: int, quotes: float, pace: float) -> dict[str, An
 
 def _measured(count: int, minutes: int, quotes: float, pace: float) -> dict[str, Any]:
     logging.disable(logging.INFO)
+    # As the service does at its start.
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()
     before = _resident()
     multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     answer = uvloop.run(measure(count, minutes, quotes, pace))
