@@ -50,23 +50,23 @@ CONSTANTS: Final[dict[str, Constant]] = {
     ),
     "row_cpu": Constant(
         "CPU of a symbol's minute: quotes, candle and feature row",
-        1.7,
+        1.2,
         "ms",
         "`benchmarks/market_minute.py`",
     ),
     "feeder_symbols": Constant(
         "symbols whose rows one feeder has within a second of the last frame",
-        1000,
+        1500,
         "",
-        "`benchmarks/market_minute.py`, between 500 and 1,500",
+        "`benchmarks/market_minute.py`",
     ),
-    "frames": Constant("frames one feeder commits", 35800, "a second", "`benchmarks/stream.py`"),
+    "frames": Constant("frames one feeder commits", 26000, "a second", "`benchmarks/stream.py`"),
     "archive_rows": Constant(
-        "candles one gap-handler takes from archives", 69000, "a second", "`benchmarks/history.py`"
+        "candles one gap-handler takes from archives", 112000, "a second", "`benchmarks/history.py`"
     ),
     "feeder_base": Constant("resident memory of a feeder with 3 symbols", 74, "MB", "`benchmarks/memory.py`"),
     "feeder_symbol": Constant(
-        "resident memory of a further symbol", 0.16, "MB", "`benchmarks/market_minute.py`, 1,500 symbols"
+        "resident memory of a further symbol", 0.13, "MB", "`benchmarks/market_minute.py`, 1,500 symbols"
     ),
     "streams": Constant("streams a connection", 1024, "", "Binance's rule"),
     "symbol_streams": Constant("streams a symbol", 2, "", "kline, bookTicker"),
