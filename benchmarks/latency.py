@@ -104,29 +104,29 @@ async def _run(options: Options) -> Report:
             )
         kind = await described(connection)
         await connection.close()
+    floors = (
+        ("frame to commit", "a bare single-row insert", theirs, (Target("<=", 1.5), Target("<=", 4.0))),
+        (
+            "… beside the bare insert counted from when it was due",
+            "a bare single-row insert since its row was due",
+            late,
+            (None, None),
+        ),
+        (
+            "… beside the same insert into candles_1m",
+            "a single-row insert into candles_1m",
+            real,
+            (None, None),
+        ),
+    )
     return Report(
         [
             Result(
-                f"frame to commit, {name}", "ms", [quantile(one, share) for one in mine],
-                [quantile(one, share) for one in theirs], f"{name} of a bare single-row insert", target,
+                f"{name}, {quantity}", "ms", [quantile(one, share) for one in mine],
+                [quantile(one, share) for one in floor], f"{quantity} of {against}", target,
             )
-            for name, share, target in (("p50", 0.5, Target("<=", 1.5)), ("p99", 0.99, Target("<=", 4.0)))
-        ]
-        + [
-            Result(
-                f"… beside the bare insert counted from when it was due, {name}", "ms",
-                [quantile(one, share) for one in mine], [quantile(one, share) for one in late],
-                f"{name} of a bare single-row insert since its row was due",
-            )
-            for name, share in (("p50", 0.5), ("p99", 0.99))
-        ]
-        + [
-            Result(
-                f"… beside the same insert into candles_1m, {name}", "ms",
-                [quantile(one, share) for one in mine], [quantile(one, share) for one in real],
-                f"{name} of a single-row insert into candles_1m",
-            )
-            for name, share in (("p50", 0.5), ("p99", 0.99))
+            for name, against, floor, targets in floors
+            for (quantity, share), target in zip((("p50", 0.5), ("p99", 0.99)), targets, strict=True)
         ],
         facts={
             "server": kind,

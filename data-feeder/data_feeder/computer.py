@@ -115,9 +115,8 @@ class Computer:
 
     async def rehearse(self, minute: int, symbols: list[str]) -> None:
         """Compute the same for nothing but that its arrays are there and the code is in memory."""
-        async with self._computing(self._own, minute, symbols) as parts:
-            for _, values in parts:
-                await values
+        await self.compute_ahead(minute, symbols)
+        self.done(symbols)
 
     def instant(
         self, minute: int, symbols: list[str]

@@ -35,12 +35,13 @@ def decode(data: Buffer, layout: np.dtype[Any]) -> dict[str, Array]:
     """
     copied = body(data)
     expected = _fields(layout)
+    sizes = dict(expected)
     if len(copied) % layout.itemsize == 0:
         rows = np.frombuffer(copied, layout)
         if (rows["fields"] == len(expected)).all() and all(
-            (rows[name]["size"] == size).all() for name, size in dict(expected).items()
+            (rows[name]["size"] == size).all() for name, size in sizes.items()
         ):
-            return {name: rows[name]["value"] for name in dict(expected)}
+            return {name: rows[name]["value"] for name in sizes}
     raise ValueError(_fault(copied, expected))
 
 

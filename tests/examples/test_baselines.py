@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 import pytest
 from tests.examples.conftest import REPOSITORY, SYMBOL, Feeder
@@ -14,30 +15,39 @@ from marketdata.database import Connection
 from marketdata.models import MINUTE_MS
 
 
-@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg", "client"])
-async def test_a_baseline_predicts_at_each_new_row(
-    driver: str, feeder: Feeder, connection: Connection, environment: Mapping[str, str]
-) -> None:
+@asynccontextmanager
+async def baseline(
+    driver: str, environment: Mapping[str, str], *arguments: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.StreamReader]]:
+    """A baseline and what it prints, for a minute at most; ended with the block."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(REPOSITORY / "examples" / f"baseline_{driver}.py"), "--rows", "3",
+        sys.executable, str(REPOSITORY / "examples" / f"baseline_{driver}.py"), *arguments,
         env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout is not None
     try:
         async with asyncio.timeout(60):
-            first = (await process.stdout.readline()).decode()
-            assert first.startswith("waiting for rows"), first + (await process.stdout.read()).decode()
-            for _ in range(3):
-                await feeder.minute()
-                assert b"in 15 min" in (line := await process.stdout.readline()), (
-                    line.decode() + (await process.stdout.read()).decode()
-                )
-            assert await process.stdout.read() == b""
-            assert await process.wait() == 0
+            yield process, process.stdout
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg", "client"])
+async def test_a_baseline_predicts_at_each_new_row(
+    driver: str, feeder: Feeder, connection: Connection, environment: Mapping[str, str]
+) -> None:
+    async with baseline(driver, environment, "--rows", "3") as (process, output):
+        first = (await output.readline()).decode()
+        assert first.startswith("waiting for rows"), first + (await output.read()).decode()
+        for _ in range(3):
+            await feeder.minute()
+            assert b"in 15 min" in (line := await output.readline()), (
+                line.decode() + (await output.read()).decode()
+            )
+        assert await output.read() == b""
+        assert await process.wait() == 0
     records = await connection.fetch(
         "SELECT p.*, c.close, f.return_15m FROM predictions AS p"
         " JOIN candles_1m AS c ON c.symbol = p.symbol AND c.time = p.time - interval '1 minute'"
@@ -54,17 +64,7 @@ async def test_a_baseline_predicts_at_each_new_row(
 async def test_a_symbol_that_nobody_captures_is_not_waited_for(
     driver: str, feeder: Feeder, environment: Mapping[str, str]
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(REPOSITORY / "examples" / f"baseline_{driver}.py"), "--symbol", "NOSUCH",
-        env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(60):
-            said = (await process.stdout.readline()).decode()
-            assert said == f"there is no symbol NOSUCH here, only: {SYMBOL}\n"
-            assert await process.wait() == 1
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    async with baseline(driver, environment, "--symbol", "NOSUCH") as (process, output):
+        said = (await output.readline()).decode()
+        assert said == f"there is no symbol NOSUCH here, only: {SYMBOL}\n"
+        assert await process.wait() == 1

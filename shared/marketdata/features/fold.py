@@ -112,25 +112,23 @@ class _Tree:
 
         Where a part of this size belongs to it, the newest one is taken off; of all others two become one.
         """
-        n, width, rest = self._n, 1, window
-        part = tuple(one[..., n - window :] for one in self._single)
-        total, covered = part, 0
+        stop, width, rest = self._n, 1, window
+        part = tuple(one[..., stop - window :] for one in self._single)
+        total: State = ()
         while True:
-            stop = n - covered
             if rest & 1:
                 late = tuple(one[..., -1:] for one in part)
-                if covered:
+                if total:
                     values = tuple(one[..., stop - 1 : stop] for one in self._values)
                     out = self._take(1)
                     self._merge(
                         (*(one[..., -1:] for one in self._values), *total), (*values, *late),
-                        covered, width, out, self._room(1),
+                        self._n - stop, width, out, self._room(1),
                     )  # fmt: skip
                     total = out
                 else:
                     # What it lies in is written over by later merges.
                     total = tuple(one.copy() for one in late)
-                covered += width
                 stop -= width
                 part = tuple(one[..., :-1] for one in part)
             rest >>= 1

@@ -11,7 +11,6 @@ from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol
 
 import asyncpg
-import orjson
 
 from marketdata import metrics
 from marketdata.candles import candle_problem
@@ -19,6 +18,7 @@ from marketdata.database import Connection
 from marketdata.models import Candle, Source
 from marketdata.reach import CROSS_WINDOW, MAX_WINDOW, REFERENCE
 from marketdata.store import ledger
+from marketdata.store.literals import array_literal
 from marketdata.store.queries import QUERIES
 
 # The columnstore begins after 7 days of wall clock; a day's margin for a market clock that is behind.
@@ -86,14 +86,6 @@ def _columns(rows: Sequence[Known]) -> tuple[list[tuple[Any, ...]], list[int]]:
     return list(zip(*[row.candle for row in rows], strict=True)), [row.known_at for row in rows]
 
 
-def _literal(numbers: Sequence[float]) -> str:
-    """Return PostgreSQL's literal of an array of finite numbers, exact.
-
-    asyncpg asks of each number whether it is an array too, which takes 7 us a candle; this takes 2.
-    """
-    return f"{{{orjson.dumps(numbers)[1:-1].decode()}}}"
-
-
 async def _insert_head(connection: Connection, row: Known) -> bool:
     """Insert one head by the shortest way; False: nothing was done, and it is to be written by another."""
     candle, known_at = row.candle, row.known_at
@@ -117,8 +109,8 @@ async def _insert_heads(connection: Connection, rows: Sequence[Known]) -> int:
         status = await connection.execute(
             QUERIES["insert_few"],
             symbols,
-            *map(_literal, columns[2:]),
-            _literal(known_at),
+            *map(array_literal, columns[2:]),
+            array_literal(known_at),
             newest,
             min(known_at),
         )
@@ -127,8 +119,8 @@ async def _insert_heads(connection: Connection, rows: Sequence[Known]) -> int:
     count: int = await connection.fetchval(
         QUERIES["insert_heads"],
         symbols,
-        *map(_literal, columns[1:]),
-        _literal(known_at),
+        *map(array_literal, columns[1:]),
+        array_literal(known_at),
         oldest,
         newest,
         min(known_at),

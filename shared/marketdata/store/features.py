@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import numpy as np
-import orjson
 
 from marketdata.database import Connection, one_moment
 from marketdata.features.columns import REFERENCE, Columns, Floats
@@ -15,6 +14,7 @@ from marketdata.features.engine import Result
 from marketdata.features.registry import FEATURE_VERSION, MAX_WINDOW
 from marketdata.minutes import merge
 from marketdata.models import MINUTE_MS
+from marketdata.store.literals import array_literal
 from marketdata.store.queries import QUERIES
 
 
@@ -101,15 +101,6 @@ Results = Sequence[tuple[str | Sequence[str], Result]]
 """Rows to be written: those of one symbol, or of as many symbols as there are rows."""
 
 
-def _literals(values: Floats) -> list[str]:
-    """PostgreSQL's literal of each row as an array, exact; NULL where it is not finite.
-
-    asyncpg asks of each number whether it is an array too: ten times what this takes.
-    """
-    rows = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY).decode()
-    return [f"{{{row}}}" for row in rows[2:-2].split("],[")]
-
-
 async def _write(connection: Connection, query: str, results: Results, known_at: int, *arguments: int) -> int:
     symbols: list[str] = []
     for of, result in results:
@@ -121,7 +112,7 @@ async def _write(connection: Connection, query: str, results: Results, known_at:
         QUERIES[query],
         symbols,
         np.concatenate([r.time[r.emit] for _, r in results]).tolist(),
-        [literal for _, r in results if r.emit.any() for literal in _literals(r.values[r.emit])],
+        [array_literal(row) for _, r in results for row in np.ascontiguousarray(r.values[r.emit])],
         FEATURE_VERSION,
         np.concatenate([r.window_coverage[r.emit] for _, r in results]).tolist(),
         known_at,
